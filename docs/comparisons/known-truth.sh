@@ -16,7 +16,8 @@ else
 fi
 for run in sweep/*/; do
     [ -e "$run/truth/truth.json" ] || "$sae" synth score "$run" --quiet >&2
-    [ -e "$run/truth/pruned/truth.json" ] || "$sae" synth score "$run" --prune --quiet >&2
+    # Codes of either sign are not pruned.
+    [ -e "$run/truth/pruned/truth.json" ] || "$sae" synth score "$run" --prune --quiet >&2 || true
 done
 python3 - <<'PYTHON'
 import json, math, pathlib, re
@@ -25,7 +26,8 @@ groups = {}
 for path in sorted(pathlib.Path("sweep").glob("*/truth/truth.json")):
     name = re.sub(r"-seed\d+$", "", path.parents[1].name)
     pruned = path.parent / "pruned/truth.json"
-    groups.setdefault(name, []).append((json.loads(path.read_text()), json.loads(pruned.read_text())))
+    after = json.loads(pruned.read_text()) if pruned.exists() else None
+    groups.setdefault(name, []).append((json.loads(path.read_text()), after))
 
 def shown(values, digits=3):
     mean = sum(values) / len(values)
@@ -38,7 +40,7 @@ ranked = sorted(groups.items(), key=lambda group: -sum(score["f1"] for score, _ 
 for name, scores in ranked:
     cells = [shown([score[key] for score, _ in scores]) for key in ["f1", "precision", "recall", "mcc", "uniqueness", "fve"]]
     cells += [shown([score["l0"] for score, _ in scores], 1), shown([score["dead"] for score, _ in scores], 0)]
-    cells += [shown([pruned[key] for _, pruned in scores]) for key in ["f1", "fve"]]
-    cells += [shown([pruned["l0"] for _, pruned in scores], 1)]
+    pruned = [after for _, after in scores if after]
+    cells += [shown([after[key] for after in pruned], digits) if pruned else "–" for key, digits in [("f1", 3), ("fve", 3), ("l0", 1)]]
     print(f"| {name} | " + " | ".join(cells) + " |")
 PYTHON

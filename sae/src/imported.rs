@@ -137,9 +137,11 @@ fn record_of(
 }
 
 fn k(dictionary: &Dictionary) -> usize {
-    match dictionary.selection {
-        Selection::TopK(k) | Selection::AbsTopK(k) => k,
+    match &dictionary.selection {
+        Selection::TopK(k) | Selection::AbsTopK(k) => *k,
         Selection::BlockTopK(blocks) => blocks.k,
+        Selection::Cosine(cosine) => cosine.pick.k().unwrap_or_default(),
+        Selection::Refined(refined) => refined.then.k().unwrap_or_default(),
         _ => 0,
     }
 }

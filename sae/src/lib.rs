@@ -97,6 +97,7 @@ pub mod task;
 pub mod trace;
 pub mod train;
 pub mod truth;
+mod whiten;
 
 pub use lm::{Error, Progress, Quiet, Result};
 pub use rows::{ModelChoice, must_be_run};

@@ -5,12 +5,16 @@
 pub fn name(method: &str) -> &str {
     match method {
         "topk" => "TopK",
+        "abs-topk" => "TopK of either sign (AbsTopK)",
         "mutual-choice" => "mutual choice (BatchTopK)",
         "feature-choice" => "feature choice",
         "block-choice" => "block choice (TopK in blocks)",
         "gradient" => "gradient TopK",
         "gradient-mutual" => "gradient, mutual choice",
         "gradient-feature" => "gradient, feature choice",
+        "cosine" => "cosine score",
+        "cosine-mutual" => "cosine score, mutual choice",
+        "matching-pursuit" => "matching pursuit",
         "relu" => "ReLU (L1)",
         "jumprelu" => "JumpReLU",
         "gated" => "gated",

@@ -3,7 +3,7 @@
 use storage::check::{Check, Spread};
 use storage::run::Decision;
 
-use crate::dictionary::{Dictionary, Selection};
+use crate::dictionary::{Dictionary, Pick, Selection};
 use crate::interop::dictionaries::Reading;
 use kernels::wide::{norm, row_norms};
 
@@ -54,6 +54,13 @@ pub(crate) fn decisions(reading: &Reading) -> Vec<Decision> {
     reading.decisions.iter().map(kept).collect()
 }
 
+fn pick(pick: Pick) -> String {
+    match pick {
+        Pick::Best(k) => format!("k {k}"),
+        Pick::Above(least) => format!("above {least:.4}"),
+    }
+}
+
 fn selection(selection: &Selection) -> String {
     match selection {
         Selection::TopK(k) => format!("topk, k {k}"),
@@ -62,6 +69,18 @@ fn selection(selection: &Selection) -> String {
             format!("{} shrinkage above {:.4}", shrunk.kind.name(), shrunk.threshold())
         }
         Selection::AbsTopK(k) => format!("abstopk, k {k}"),
+        Selection::Cosine(cosine) => {
+            let alpha = Spread::of(&cosine.alpha);
+            format!("cosine, {}, α {:.3} (median)", pick(cosine.pick), alpha.median)
+        }
+        Selection::Refined(refined) => {
+            format!(
+                "refined by a step of {}, {} after {}",
+                refined.step,
+                pick(refined.then),
+                pick(refined.first)
+            )
+        }
         other => other.name().to_owned(),
     }
 }

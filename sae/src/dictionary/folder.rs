@@ -6,11 +6,12 @@
 //! | `W_dec` | `[F, d_out]` | `w_dec [F, d_out]` |
 //! | `b_enc`, `b_dec` | `[F]`, `[d_out]` | the same |
 //! | `threshold` | `[F]` (jumprelu) | [`Selection::Threshold`] |
+//! | `alpha` | `[F]` (cosine) | [`super::Cosine::alpha`] |
 //! | `W_skip` | `[d_out, d]` | [`super::Target::skip`] |
 //!
 //! Every [`Selection`] is written as the architecture that SAELens has for it (`rescale_acts_by_decoder_norm` false: codes are the
-//! pre-activations themselves); for blocks and shrinkages it has none, and refuses
-//! ours by their names. Every architecture is read ([`super::saelens`]).
+//! pre-activations themselves); for blocks, shrinkages, cosine
+//! scores and refined codes it has none, and refuses ours by their names. Every architecture is read ([`super::saelens`]).
 
 use std::path::Path;
 
@@ -48,6 +49,9 @@ impl Dictionary {
         {
             tensors.push(Named::f32("threshold", &[f], thresholds));
         }
+        if let Selection::Cosine(cosine) = &self.selection {
+            tensors.push(Named::f32("alpha", &[f], &cosine.alpha));
+        }
         if let Some(target) = &self.target {
             config.d_out = Some(d_out);
             config.apply_b_dec_to_input = false;
@@ -77,16 +81,20 @@ impl Dictionary {
             k: None,
             blocks: None,
             shrinkage: None,
+            cosine: None,
+            refined: None,
             rescale_acts_by_decoder_norm: None,
             residual_threshold: None,
             max_iterations: None,
             stop_on_duplicate_support: None,
             metadata: self.info.clone(),
         };
-        match self.selection {
-            Selection::Shrunk(shrunk) => config.shrinkage = Some(shrunk.into()),
+        match &self.selection {
+            Selection::Shrunk(shrunk) => config.shrinkage = Some((*shrunk).into()),
+            Selection::Cosine(cosine) => config.cosine = Some(cosine.into()),
+            Selection::Refined(refined) => config.refined = Some(refined.into()),
             Selection::TopK(k) | Selection::AbsTopK(k) => {
-                config.k = Some(k);
+                config.k = Some(*k);
                 config.rescale_acts_by_decoder_norm = Some(false);
             }
             Selection::BlockTopK(blocks) => {
@@ -95,9 +103,9 @@ impl Dictionary {
             }
             Selection::Threshold(_) => {}
             Selection::MatchingPursuit { residual_threshold, max_iterations, stop_on_duplicate_support } => {
-                config.residual_threshold = Some(residual_threshold);
-                config.max_iterations = max_iterations;
-                config.stop_on_duplicate_support = Some(stop_on_duplicate_support);
+                config.residual_threshold = Some(*residual_threshold);
+                config.max_iterations = *max_iterations;
+                config.stop_on_duplicate_support = Some(*stop_on_duplicate_support);
             }
         }
         config
@@ -151,7 +159,7 @@ impl Dictionary {
 mod tests {
     use super::super::allocation::blocks::Blocks;
     use super::super::tests::{numbers, small};
-    use super::super::{Normalisation, Shrunk, Target};
+    use super::super::{Cosine, Normalisation, Pick, Refined, Shrunk, Target};
     use super::*;
     use kernels::shrink::Shrinkage;
 
@@ -171,7 +179,11 @@ mod tests {
         };
         let blocks = Selection::BlockTopK(Blocks { count: 5, k: 10 });
         let shrunk = Selection::Shrunk(Shrunk { kind: Shrinkage::Half, lambda: 0.3, unit: 1.7 });
+        let cosine = Selection::Cosine(Cosine { alpha: numbers(20, 8), unit: 1.3, pick: Pick::Above(0.37) });
+        let refined = Selection::Refined(Refined { step: 0.3, first: Pick::Above(0.7), then: Pick::Best(4) });
         let selections = [
+            cosine,
+            refined,
             Selection::TopK(3),
             Selection::Threshold(numbers(20, 6)),
             Selection::AbsTopK(5),
@@ -203,6 +215,7 @@ mod tests {
             (Selection::Threshold(thresholds.clone()), false, "jumprelu_transcoder"),
             (Selection::Threshold(thresholds), true, "jumprelu_skip_transcoder"),
             (Selection::TopK(4), true, "topk_skip_transcoder"),
+            (Selection::AbsTopK(4), false, "abstopk_transcoder"),
             (Selection::BlockTopK(Blocks { count: 4, k: 4 }), false, "block_topk_transcoder"),
         ] {
             let folder = tempfile::tempdir().unwrap();

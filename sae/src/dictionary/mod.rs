@@ -18,14 +18,18 @@
 
 pub mod allocation;
 mod codes;
+pub(crate) mod cosine;
 pub(crate) mod cross_layer;
 mod encoder;
 mod folder;
 mod info;
 mod needs;
 mod normalisation;
+mod own;
+mod pick;
 pub mod prune;
-mod pursuit;
+pub(crate) mod pursuit;
+pub(crate) mod refined;
 mod saelens;
 pub mod score;
 mod search;
@@ -33,13 +37,17 @@ mod selection;
 pub(crate) mod shrunk;
 mod target;
 pub(crate) mod weights;
+mod whitening;
 
 pub use codes::{ByFeature, Codes};
+pub use cosine::Cosine;
 pub use cross_layer::CrossLayerTranscoder;
 pub use encoder::Encoder;
 pub(crate) use folder::{CONFIG, WEIGHTS};
 pub use info::{DictionaryInfo, SAE_LENS_LAYOUT};
 pub use normalisation::Normalisation;
+pub use pick::Pick;
+pub use refined::Refined;
 pub(crate) use saelens::Config;
 pub use selection::Selection;
 pub use shrunk::Shrunk;
@@ -107,11 +115,16 @@ impl Dictionary {
 
     /// The codes of rows that are normalised already, from all pre-activations in `f32`.
     fn encode_exact(&self, x: &[f32]) -> Codes {
-        if let Selection::MatchingPursuit { .. } = self.selection {
-            return self.pursue(x);
+        match &self.selection {
+            Selection::MatchingPursuit { .. } => return self.pursue(x),
+            Selection::Refined(refined) => return self.refine(x, refined),
+            _ => {}
         }
         self.by_chunks(x, |buffer| {
             products(&mut buffer.products, &buffer.centred, &self.w_enc, self.d_in);
+            if let Selection::Cosine(cosine) = &self.selection {
+                return cosine.select(&buffer.products, &buffer.centred, &self.b_enc);
+            }
             self.selection.select(&buffer.products, &self.b_enc, &mut buffer.candidates)
         })
     }
@@ -191,6 +204,8 @@ impl Dictionary {
             Selection::Threshold(thresholds) => thresholds.iter_mut().for_each(|t| *t /= scale),
             Selection::MatchingPursuit { residual_threshold, .. } => *residual_threshold /= scale,
             Selection::Shrunk(shrunk) => shrunk.unit /= scale,
+            Selection::Cosine(cosine) => cosine.rescale(1.0 / scale),
+            Selection::Refined(refined) => refined.rescale(1.0 / scale),
             Selection::TopK(_) | Selection::AbsTopK(_) | Selection::BlockTopK(_) => {}
         }
         self

@@ -59,6 +59,10 @@ impl Dictionary {
             Selection::Shrunk(_) => Err(Error::request(format!(
                 "{what} needs codes that are the pre-activations; this dictionary shrinks them"
             ))),
+            Selection::Cosine(_) | Selection::Refined(_) => Err(Error::request(format!(
+                "{what} needs codes that are the pre-activations; those of this dictionary ({}) are not linear in the input",
+                self.selection.name()
+            ))),
             _ => self.needs_positive_codes(what),
         }
     }

@@ -1,92 +1,127 @@
 //! Matching pursuit: a token's codes are found one feature at a time, each from what the ones before it left.
 
 use super::{Codes, Dictionary, Selection};
-use kernels::encode::{ChunkBuffer, products};
+use kernels::encode::products;
 use kernels::wide;
+
+/// When a token has enough features.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Steps at most.
+    pub steps: usize,
+    /// Enough if the norm of what is left is below this; 0: never.
+    pub residual: f32,
+    /// Enough if a step takes a feature again.
+    pub stop_on_repeat: bool,
+}
+
+/// The steps of a token, in their order: features and what each of them takes. A feature may be taken again.
+pub type Steps = Vec<(u32, f32)>;
 
 /// A row on its way.
 struct Token {
-    /// Its place among the rows of the chunk.
+    /// Its place among the rows.
     row: usize,
-    /// Features taken, in the order in which they were taken, with their codes.
-    taken: Vec<(u32, f32)>,
+    taken: Steps,
+}
+
+/// The steps of every row of `rows[n, d]`, which are used up. Products of all rows that are not done are computed together, in `memory`.
+pub fn pursue(
+    rows: &mut Vec<f32>,
+    w_dec: &[f32],
+    d: usize,
+    limits: Limits,
+    memory: &mut Vec<f32>,
+) -> Vec<Steps> {
+    let (n, features) = (rows.len() / d, w_dec.len() / d);
+    let mut tokens: Vec<Token> = (0..n).map(|row| Token { row, taken: Vec::new() }).collect();
+    let mut done: Vec<Steps> = (0..n).map(|_| Vec::new()).collect();
+    for _ in 0..limits.steps {
+        if tokens.is_empty() {
+            break;
+        }
+        products(memory, rows, w_dec, d);
+        let mut kept = 0;
+        for i in 0..tokens.len() {
+            let products = &memory[i * features..(i + 1) * features];
+            let residual = &mut rows[i * d..(i + 1) * d];
+            if step(residual, products, w_dec, limits, &mut tokens[i].taken) {
+                done[tokens[i].row] = std::mem::take(&mut tokens[i].taken);
+                continue;
+            }
+            rows.copy_within(i * d..(i + 1) * d, kept * d);
+            tokens.swap(kept, i);
+            kept += 1;
+        }
+        tokens.truncate(kept);
+        rows.truncate(kept * d);
+    }
+    tokens.into_iter().for_each(|token| done[token.row] = token.taken);
+    done
+}
+
+/// One step of a row; whether it was the last.
+fn step(residual: &mut [f32], products: &[f32], w_dec: &[f32], limits: Limits, taken: &mut Steps) -> bool {
+    let best = products
+        .iter()
+        .enumerate()
+        .fold((0, 0.0), |best, (f, &product)| if product > best.1 { (f, product) } else { best });
+    // The first of several equal ones; nothing positive is left to be found in later steps either.
+    let d = residual.len();
+    let row = &w_dec[best.0 * d..(best.0 + 1) * d];
+    let value = wide::dot(residual, row) as f32;
+    if best.1 <= 0.0 || value <= 0.0 {
+        return true;
+    }
+    let feature = best.0 as u32;
+    let repeated = taken.iter().any(|(f, _)| *f == feature);
+    taken.push((feature, value));
+    residual.iter_mut().zip(row).for_each(|(r, w)| *r -= value * w);
+    (limits.stop_on_repeat && repeated)
+        || (limits.residual > 0.0 && wide::norm(residual) < f64::from(limits.residual))
+}
+
+/// Appends the codes of a token: what its steps took, by feature.
+pub fn push_codes(codes: &mut Codes, steps: &Steps) {
+    let mut sorted = steps.clone();
+    // Stable: what a feature took is added up in the order of the steps.
+    sorted.sort_by_key(|(feature, _)| *feature);
+    let (mut features, mut values): (Vec<u32>, Vec<f32>) = (Vec::new(), Vec::new());
+    for (feature, value) in sorted {
+        match (features.last() == Some(&feature), values.last_mut()) {
+            (true, Some(last)) => *last += value,
+            _ => {
+                features.push(feature);
+                values.push(value);
+            }
+        }
+    }
+    codes.push_row(&features, &values);
 }
 
 impl Dictionary {
-    /// The codes of `x[n, d]` by matching pursuit. Products of all rows of a chunk that are not done are computed together.
+    /// The codes of `x[n, d]` by matching pursuit.
     pub(super) fn pursue(&self, x: &[f32]) -> Codes {
-        self.by_chunks(x, |buffer| self.pursue_chunk(buffer))
+        let limits = self.limits();
+        self.by_chunks(x, |buffer| {
+            let mut codes = Codes::default();
+            let steps = pursue(&mut buffer.centred, &self.w_dec, self.d_in, limits, &mut buffer.products);
+            steps.iter().for_each(|steps| push_codes(&mut codes, steps));
+            codes
+        })
     }
 
-    /// The codes of the rows in `buffer.centred`, which is used up.
-    fn pursue_chunk(&self, buffer: &mut ChunkBuffer) -> Codes {
-        let (d, max) = (self.d_in, self.steps());
-        let n = buffer.centred.len() / d;
-        let mut tokens: Vec<Token> = (0..n).map(|row| Token { row, taken: Vec::new() }).collect();
-        let mut done: Vec<Vec<(u32, f32)>> = (0..n).map(|_| Vec::new()).collect();
-        for _ in 0..max {
-            if tokens.is_empty() {
-                break;
-            }
-            products(&mut buffer.products, &buffer.centred, &self.w_dec, d);
-            let mut kept = 0;
-            for i in 0..tokens.len() {
-                let residual = &mut buffer.centred[i * d..(i + 1) * d];
-                let products = &buffer.products[i * self.d_sae..(i + 1) * self.d_sae];
-                if self.step(residual, products, &mut tokens[i].taken) {
-                    done[tokens[i].row] = std::mem::take(&mut tokens[i].taken);
-                    continue;
-                }
-                buffer.centred.copy_within(i * d..(i + 1) * d, kept * d);
-                tokens.swap(kept, i);
-                kept += 1;
-            }
-            tokens.truncate(kept);
-            buffer.centred.truncate(kept * d);
-        }
-        tokens.into_iter().for_each(|token| done[token.row] = token.taken);
-        let mut codes = Codes::default();
-        for mut taken in done {
-            taken.sort_unstable_by_key(|(feature, _)| *feature);
-            let (features, values): (Vec<u32>, Vec<f32>) = taken.into_iter().unzip();
-            codes.push_row(&features, &values);
-        }
-        codes
-    }
-
-    fn steps(&self) -> usize {
+    fn limits(&self) -> Limits {
         match self.selection {
-            Selection::MatchingPursuit { max_iterations: Some(max), .. } => max,
-            _ => self.d_in,
+            Selection::MatchingPursuit { residual_threshold, max_iterations, stop_on_duplicate_support } => {
+                Limits {
+                    steps: max_iterations.unwrap_or(self.d_in),
+                    residual: residual_threshold,
+                    stop_on_repeat: stop_on_duplicate_support,
+                }
+            }
+            _ => Limits { steps: 0, residual: 0.0, stop_on_repeat: true },
         }
-    }
-
-    /// One step of a row; whether it was the last.
-    fn step(&self, residual: &mut [f32], products: &[f32], taken: &mut Vec<(u32, f32)>) -> bool {
-        let Selection::MatchingPursuit { residual_threshold, stop_on_duplicate_support, .. } = self.selection
-        else {
-            return true;
-        };
-        let best = products
-            .iter()
-            .enumerate()
-            .fold((0, 0.0), |best, (f, &product)| if product > best.1 { (f, product) } else { best });
-        // The first of several equal ones; nothing positive is left to be found in later steps either.
-        let row = self.decoder_row(best.0);
-        let value = wide::dot(residual, row) as f32;
-        if best.1 <= 0.0 || value <= 0.0 {
-            return true;
-        }
-        let feature = best.0 as u32;
-        let again = taken.iter_mut().find(|(f, _)| *f == feature);
-        let repeated = again.is_some();
-        match again {
-            Some((_, code)) => *code += value,
-            None => taken.push((feature, value)),
-        }
-        residual.iter_mut().zip(row).for_each(|(r, w)| *r -= value * w);
-        (stop_on_duplicate_support && repeated)
-            || (residual_threshold > 0.0 && wide::norm(residual) < f64::from(residual_threshold))
     }
 }
 
@@ -126,6 +161,21 @@ mod tests {
             }
         }
         (codes, margin)
+    }
+
+    /// Rows (1, 0), (.8, .6), (0, 1), x = (1, .4): two steps take 1.04 of the second and .168 of the first, and leave .224.
+    #[test]
+    fn golden_steps() {
+        let w_dec = [1.0, 0.0, 0.8, 0.6, 0.0, 1.0];
+        let limits = Limits { steps: 2, residual: 0.01, stop_on_repeat: true };
+        let steps = pursue(&mut vec![1.0, 0.4], &w_dec, 2, limits, &mut Vec::new());
+        let [(1, second), (0, first)] = steps[0][..] else { panic!("{steps:?}") };
+        assert!((second - 1.04).abs() < 1e-6 && (first - 0.168).abs() < 1e-6, "{steps:?}");
+        let left = [1.0 - 0.8 * second - first, 0.4 - 0.6 * second];
+        assert!((wide::norm(&left) - 0.224).abs() < 1e-6);
+        let mut codes = Codes::default();
+        push_codes(&mut codes, &vec![(1, 2.0), (0, 0.5), (1, 0.25)]);
+        assert_eq!(codes.row(0), (&[0, 1][..], &[0.5, 2.25][..]));
     }
 
     #[test]

@@ -13,15 +13,18 @@
 //! | `jumprelu_transcoder`, `jumprelu_skip_transcoder` | + `threshold` | the same with thresholds |
 //! | `block_topk`, `block_topk_transcoder`, … | as `topk`, with `blocks` | [`Selection::BlockTopK`]; SAELens has no such architecture |
 //! | `shrinkage`, `shrinkage_transcoder`, … | the four, with `shrinkage` | [`Selection::Shrunk`]; SAELens has no such architecture |
-//! | `topk_transcoder`, `topk_skip_transcoder` | as `transcoder`, `skip_transcoder` | with TopK; SAELens has no such architecture |
+//! | `cosine` | the four + `alpha [F]`, with `cosine` | [`Selection::Cosine`]; SAELens has no such architecture |
+//! | `refined` | the four, with `refined` | [`Selection::Refined`]; SAELens has no such architecture |
+//! | `topk_transcoder`, `abstopk_transcoder`, … | as `transcoder`, `skip_transcoder` | with TopK or AbsTopK; SAELens has no such architecture |
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::allocation::blocks::Blocks;
+use super::own::{CosineConfig, RefinedConfig, ShrinkageConfig};
 use super::weights::{Weights, transposed};
-use super::{Dictionary, DictionaryInfo, Normalisation, Selection, Shrunk, Target};
+use super::{Cosine, Dictionary, DictionaryInfo, Normalisation, Refined, Selection, Shrunk, Target};
 use crate::{Error, Result};
 use kernels::feature::make_unit;
 use kernels::shrink::Shrinkage;
@@ -52,6 +55,12 @@ pub(crate) struct Config {
     /// Of `shrinkage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) shrinkage: Option<ShrinkageConfig>,
+    /// Of `cosine`, whose α is a tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cosine: Option<CosineConfig>,
+    /// Of `refined`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refined: Option<RefinedConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rescale_acts_by_decoder_norm: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,29 +71,6 @@ pub(crate) struct Config {
     pub(crate) stop_on_duplicate_support: Option<bool>,
     #[serde(default)]
     pub(crate) metadata: DictionaryInfo,
-}
-
-/// How pre-activations are shrunk.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct ShrinkageConfig {
-    kind: String,
-    lambda: f32,
-    unit: f32,
-}
-
-impl From<Shrunk> for ShrinkageConfig {
-    fn from(shrunk: Shrunk) -> Self {
-        Self { kind: shrunk.kind.name().to_owned(), lambda: shrunk.lambda, unit: shrunk.unit }
-    }
-}
-
-impl ShrinkageConfig {
-    /// The shrinkage; `None` for a name that does not exist or numbers that mean nothing.
-    fn read(&self) -> Option<Shrunk> {
-        let kind = Shrinkage::named(&self.kind)?;
-        let sound = self.lambda >= 0.0 && self.lambda.is_finite() && self.unit > 0.0 && self.unit.is_finite();
-        sound.then_some(Shrunk { kind, lambda: self.lambda, unit: self.unit })
-    }
 }
 
 pub(super) fn float32() -> String {
@@ -104,7 +90,7 @@ fn yes() -> bool {
 const AVERAGE: &str = "expected_average_only_in";
 /// The same with a matrix.
 const WHITENING: &str = "covariance_whitening";
-const ARCHITECTURES: [&str; 20] = [
+const ARCHITECTURES: [&str; 24] = [
     "standard",
     "topk",
     "jumprelu",
@@ -119,12 +105,16 @@ const ARCHITECTURES: [&str; 20] = [
     "jumprelu_skip_transcoder",
     "topk_transcoder",
     "topk_skip_transcoder",
+    "abstopk_transcoder",
+    "abstopk_skip_transcoder",
     "block_topk",
     "block_topk_transcoder",
     "block_topk_skip_transcoder",
     "shrinkage",
     "shrinkage_transcoder",
     "shrinkage_skip_transcoder",
+    "cosine",
+    "refined",
 ];
 
 impl Config {
@@ -163,6 +153,18 @@ impl Config {
             let kinds = Shrinkage::ALL.map(Shrinkage::name).join(", ");
             return Err(format!("shrinkage is missing or wrong; expected kind ({kinds}), lambda and unit"));
         }
+        if self.architecture == "cosine" && self.cosine(Vec::new()).is_none() {
+            return Err(
+                "cosine is missing or wrong; expected unit above 0, and pick: best (k) or above (a score)"
+                    .to_owned(),
+            );
+        }
+        if self.architecture == "refined" && self.refined().is_none() {
+            return Err(
+                "refined is missing or wrong; expected step, and first and then: best (k) or above (a score)"
+                    .to_owned(),
+            );
+        }
         if self.has_blocks() {
             self.block_choice().check(self.d_sae)?;
         }
@@ -181,8 +183,14 @@ impl Config {
     }
 
     fn takes_k(&self) -> bool {
-        let rank = ["topk", "abstopk", "topk_transcoder", "topk_skip_transcoder"];
-        rank.contains(&self.architecture.as_str()) || self.has_blocks()
+        let rank = ["topk", "abstopk"];
+        rank.iter().any(|rank| self.is_a(rank)) || self.has_blocks()
+    }
+
+    /// Whether it has this selection, as a dictionary or as a transcoder.
+    fn is_a(&self, selection: &str) -> bool {
+        let rest = self.architecture.strip_prefix(selection);
+        rest.is_some_and(|rest| ["", "_transcoder", "_skip_transcoder"].contains(&rest))
     }
 
     fn shrinks(&self) -> bool {
@@ -191,6 +199,14 @@ impl Config {
 
     fn shrunk(&self) -> Option<Shrunk> {
         self.shrinkage.as_ref().and_then(ShrinkageConfig::read)
+    }
+
+    fn cosine(&self, alpha: Vec<f32>) -> Option<Cosine> {
+        self.cosine.as_ref().and_then(|cosine| cosine.read(self.d_sae, alpha))
+    }
+
+    fn refined(&self) -> Option<Refined> {
+        self.refined.as_ref().and_then(|refined| refined.read(self.d_sae))
     }
 
     fn has_blocks(&self) -> bool {
@@ -318,9 +334,17 @@ fn selection(config: &Config, file: &Weights) -> Result<Selection> {
     if let (true, Some(shrunk)) = (config.shrinks(), config.shrunk()) {
         return Ok(Selection::Shrunk(shrunk));
     }
+    if let (true, Some(refined)) = (config.architecture == "refined", config.refined()) {
+        return Ok(Selection::Refined(refined));
+    }
+    if config.architecture == "cosine"
+        && let Some(cosine) = config.cosine(file.tensor("alpha", &[f])?)
+    {
+        return Ok(Selection::Cosine(cosine));
+    }
     Ok(match config.architecture.as_str() {
-        "topk" | "topk_transcoder" | "topk_skip_transcoder" => Selection::TopK(k),
-        "abstopk" => Selection::AbsTopK(k),
+        _ if config.is_a("topk") => Selection::TopK(k),
+        _ if config.is_a("abstopk") => Selection::AbsTopK(k),
         _ if config.has_blocks() => Selection::BlockTopK(config.block_choice()),
         "batchtopk" | "matryoshka_batchtopk" => {
             // In units of z · ‖W_dec‖, which the fold of the norms makes those of z.

@@ -46,7 +46,7 @@ impl<'a> Search<'a> {
     pub(super) fn new(dictionary: &'a Dictionary, x: &[f32]) -> Option<Self> {
         let (d, features) = (dictionary.d_in, dictionary.d_sae);
         let instructions = Instructions::detect();
-        // Others rank magnitudes or within blocks, shrink, or have no pre-activations.
+        // Others rank magnitudes, by something else or within blocks, shrink, encode twice, or have no pre-activations.
         let ranked = matches!(dictionary.selection, Selection::TopK(_) | Selection::Threshold(_));
         let large = ranked && d >= SMALLEST.0 && features >= SMALLEST.1 && x.len() / d >= SMALLEST.2;
         if !large || d > MAX_WIDTH || instructions == Instructions::Portable {
@@ -121,10 +121,7 @@ impl<'a> Search<'a> {
                 buffer.shortlist.find_all(pairs, n * dictionary.d_sae, 0.0, *instructions);
             }
             // `Search::new` does not take these.
-            Selection::AbsTopK(_)
-            | Selection::BlockTopK(_)
-            | Selection::Shrunk(_)
-            | Selection::MatchingPursuit { .. } => return None,
+            _ => return None,
         }
         let mut lists = Lists::default();
         (0..n).for_each(|i| lists.push_row(buffer.shortlist.row(i)));
@@ -173,12 +170,7 @@ impl Dictionary {
                 }
                 codes.offsets.push(codes.features.len());
             }
-            Selection::AbsTopK(_)
-            | Selection::BlockTopK(_)
-            | Selection::Shrunk(_)
-            | Selection::MatchingPursuit { .. } => {
-                codes.push_row(&[], &[]);
-            }
+            _ => codes.push_row(&[], &[]),
         }
     }
 }

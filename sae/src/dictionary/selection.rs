@@ -1,8 +1,7 @@
 //! Which pre-activations become codes.
 
-use super::Codes;
-use super::Shrunk;
 use super::allocation::blocks::Blocks;
+use super::{Codes, Cosine, Refined, Shrunk};
 use kernels::topk::{self, Candidates};
 
 /// The rule that selects the active features of a token.
@@ -18,6 +17,10 @@ pub enum Selection {
     BlockTopK(Blocks),
     /// Every pre-activation above one threshold, shrunk: codes are not the pre-activations.
     Shrunk(Shrunk),
+    /// By a mixture of cosine and inner product. Encoder rows have norm 1.
+    Cosine(Cosine),
+    /// Twice: codes of a first guess and what it leaves.
+    Refined(Refined),
     /// Greedy: the feature whose decoder row has the largest product with what is left of the token, again and again. `W_enc` is
     /// `W_dec`, `b_enc` is zero.
     MatchingPursuit {
@@ -36,6 +39,19 @@ impl Selection {
         matches!(self, Self::AbsTopK(_))
     }
 
+    /// What no other program's format has, in words; none for a selection that some have.
+    pub(crate) fn only_here(&self) -> Option<String> {
+        match self {
+            Self::BlockTopK(_) => Some(
+                "no blocks of features: it would take the largest of a token wherever they are".to_owned(),
+            ),
+            Self::Shrunk(shrunk) => Some(format!("no {} shrinkage of codes", shrunk.kind.name())),
+            Self::Cosine(_) => Some("no score that is part cosine, part inner product".to_owned()),
+            Self::Refined(_) => Some("no encoder that corrects its codes by what they leave".to_owned()),
+            _ => None,
+        }
+    }
+
     /// `topk`, `jumprelu`, … in the words of SAELens.
     pub fn name(&self) -> &'static str {
         match self {
@@ -45,6 +61,8 @@ impl Selection {
             Self::AbsTopK(_) => "abstopk",
             Self::BlockTopK(_) => "block_topk",
             Self::Shrunk(_) => "shrinkage",
+            Self::Cosine(_) => "cosine",
+            Self::Refined(_) => "refined",
             Self::MatchingPursuit { .. } => "matching_pursuit",
         }
     }
@@ -106,8 +124,8 @@ impl Selection {
                     codes.offsets.push(codes.features.len());
                 }
             }
-            // Has no pre-activations: `Dictionary::encode_exact` does not come here.
-            Self::MatchingPursuit { .. } => {
+            // Need more than pre-activations: `Dictionary::encode_exact` does not come here.
+            Self::MatchingPursuit { .. } | Self::Cosine(_) | Self::Refined(_) => {
                 products.chunks_exact(b_enc.len()).for_each(|_| codes.push_row(&[], &[]));
             }
         }

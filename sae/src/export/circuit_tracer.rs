@@ -48,10 +48,10 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
         Selection::Threshold(thresholds) => {
             tensors.push(Named::f32("activation_function.threshold", &[f], thresholds));
         }
-        other @ (Selection::BlockTopK(_) | Selection::Shrunk(_)) => {
-            return Err(only_here("circuit-tracer", other));
-        }
         other => {
+            if let Some(what) = other.only_here() {
+                return Err(only_here("circuit-tracer", &what));
+            }
             return Err(Error::request(format!(
                 "circuit-tracer reads ReLU and JumpReLU transcoders from a set; this one selects by {}",
                 other.name()

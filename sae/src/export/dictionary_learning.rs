@@ -37,10 +37,10 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
                 ("JumpReluAutoEncoder", None)
             }
         },
-        other @ (Selection::BlockTopK(_) | Selection::Shrunk(_)) => {
-            return Err(only_here("dictionary_learning", other));
-        }
-        other @ (Selection::AbsTopK(_) | Selection::MatchingPursuit { .. }) => {
+        other => {
+            if let Some(what) = other.only_here() {
+                return Err(only_here("dictionary_learning", &what));
+            }
             return Err(Error::request(format!("dictionary_learning has no class for {}", other.name()))
                 .with_remedy("export to saelens"));
         }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::Job;
 use super::weights::{Subject, only_here};
+use crate::dictionary::CONFIG;
 use crate::dictionary::weights::{self, Named};
-use crate::dictionary::{CONFIG, Selection};
 use crate::{Error, Result};
 
 /// What SAELens adds to a density before it takes the logarithm.
@@ -13,8 +13,8 @@ const FLOOR: f32 = 1e-10;
 
 pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
     let dictionary = &subject.dictionary;
-    if let other @ (Selection::BlockTopK(_) | Selection::Shrunk(_)) = &dictionary.selection {
-        return Err(only_here("SAELens", other));
+    if let Some(what) = dictionary.selection.only_here() {
+        return Err(only_here("SAELens", &what));
     }
     dictionary.save(job.folder)?;
     complete(subject, job)?;

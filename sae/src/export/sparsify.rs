@@ -78,12 +78,14 @@ fn k(selection: &Selection, features: usize, job: &mut Job<'_>) -> Result<usize>
             Err(Error::request(format!("--k is {k}; expected 1 to {features}, the number of features"))
                 .with_remedy("give the number of features per token that sparsify is to keep"))
         }
-        (Selection::BlockTopK(_) | Selection::Shrunk(_), _) => Err(only_here("sparsify", selection)),
-        (Selection::AbsTopK(_) | Selection::MatchingPursuit { .. }, _) => Err(Error::request(format!(
-            "sparsify has no {}: it keeps the k largest positive pre-activations per token",
-            selection.name()
-        ))
-        .with_remedy("export to saelens")),
+        (other, _) => match other.only_here() {
+            Some(what) => Err(only_here("sparsify", &what)),
+            None => Err(Error::request(format!(
+                "sparsify has no {}: it keeps the k largest positive pre-activations per token",
+                other.name()
+            ))
+            .with_remedy("export to saelens")),
+        },
     }
 }
 

@@ -6,20 +6,14 @@ use storage::{Run, RunRecord};
 
 use super::Format;
 use super::place::{FORMAT, Provenance};
-use crate::dictionary::{Dictionary, Selection};
+use crate::dictionary::Dictionary;
 use crate::features::described;
 use crate::rows::{load_with_sha256, must_be_one, weights_sha256};
 use crate::{Error, Result};
 
-/// That `program` cannot hold a dictionary that selects in blocks or shrinks its codes.
-pub(super) fn only_here(program: &str, selection: &Selection) -> Error {
-    let why = match selection {
-        Selection::Shrunk(shrunk) => format!("{program} has no {} shrinkage of codes", shrunk.kind.name()),
-        _ => format!(
-            "{program} has no blocks of features: it would take the largest of a token wherever they are"
-        ),
-    };
-    Error::request(why).with_remedy(
+/// That `program` cannot hold a dictionary that selects as only this program does: it has `what`.
+pub(super) fn only_here(program: &str, what: &str) -> Error {
+    Error::request(format!("{program} has {what}")).with_remedy(
         "export it to html, card or neuronpedia, or train a topk or jumprelu run to export its weights",
     )
 }

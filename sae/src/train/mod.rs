@@ -42,7 +42,7 @@ use storage::run::LeftOut;
 
 pub use config::keys::{OPTIONS, OptionValue, TrainOption};
 pub use config::{
-    AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, MaxNorm, Method, TrainConfig,
+    AuxLoss, CosineAlpha, FrozenDecoder, InputNormalisation, JumpPenalty, MaxNorm, Method, TrainConfig,
     default_learning_rate,
 };
 pub use runs::job::read_config_file;

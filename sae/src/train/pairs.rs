@@ -36,9 +36,9 @@ impl Pairs {
         (features, values, &mut self.slopes[range])
     }
 
-    /// Pairs with a code above 0.
+    /// Pairs whose code is not 0.
     pub fn fired(&self) -> usize {
-        self.codes.values.iter().filter(|&&v| v > 0.0).count()
+        self.codes.values.iter().filter(|&&v| v != 0.0).count()
     }
 }
 
@@ -91,9 +91,9 @@ impl PairsByFeature {
         self.grouping.clear();
     }
 
-    /// Tokens on which feature `f` has a code above 0.
+    /// Tokens on which feature `f` has a code that is not 0.
     pub fn fired(&self, f: usize) -> usize {
-        self.codes[self.range(f)].iter().filter(|&&v| v > 0.0).count()
+        self.codes[self.range(f)].iter().filter(|&&v| v != 0.0).count()
     }
 
     /// The entries of feature `f`; none if there are none at all.

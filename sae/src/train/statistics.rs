@@ -1,8 +1,12 @@
 //! What is measured once, before the first step, on a sample of training rows.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use storage::whitening::Whitening;
 
 use super::InputNormalisation;
+use crate::whiten::{self, Moments};
 use crate::{Error, Result};
 use kernels::feature::norm_squared;
 use kernels::{median, reduce};
@@ -36,6 +40,9 @@ pub struct Statistics {
     /// γ = ‖μ‖/‖σ‖: norm of the mean over root mean square of ‖x − mean(x)‖; runs of earlier versions do not have it.
     #[serde(default)]
     pub mean_ratio: f32,
+    /// What rows are whitened by before they are scaled; in the tensors of a checkpoint, not in its JSON.
+    #[serde(skip)]
+    pub whitening: Option<Arc<Whitening>>,
     /// Of a transcoder: what is measured of its target. `input_variance` is then that of the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetStatistics>,
@@ -98,11 +105,21 @@ pub fn measure(
         .with_remedy("harvest a different hook, or look at the dataset with `sae inspect`"));
     }
     let mean_ratio = ((squares - spread).max(0.0) / spread).sqrt();
+    let whitening = match normalisation {
+        InputNormalisation::Whiten => Some(whiten(sample, d)?),
+        _ => None,
+    };
     // A constant far larger than what varies does not measure the input: b_dec takes it away.
-    let energy = if mean_ratio > LARGE_MEAN { spread } else { squares };
+    let energy = match whitening {
+        Some(_) => reduce::sum_of_squares(sample),
+        None if mean_ratio > LARGE_MEAN => spread,
+        None => squares,
+    };
     let input_scale = match normalisation {
         InputNormalisation::None => 1.0,
-        InputNormalisation::MeanSquare => (d as f64 * rows as f64 / energy).sqrt() as f32,
+        InputNormalisation::MeanSquare | InputNormalisation::Whiten => {
+            (d as f64 * rows as f64 / energy).sqrt() as f32
+        }
     };
     sample.iter_mut().for_each(|x| *x *= input_scale);
     let centred = self::spread(sample, d, reduce::sum_of_squares(sample));
@@ -115,10 +132,30 @@ pub fn measure(
         norm_limit,
         rms,
         mean_ratio: mean_ratio as f32,
+        whitening: whitening.map(Arc::new),
         target: None,
         later: Vec::new(),
     };
     Ok((statistics, median))
+}
+
+/// Whitens `sample[n, d]` by its own covariance.
+fn whiten(sample: &mut [f32], d: usize) -> Result<Whitening> {
+    let rows = sample.len() / d;
+    if rows <= d {
+        return Err(Error::request(format!(
+            "input_normalisation is whiten, but there are {rows} rows to measure the covariance of {d} numbers; expected more rows \
+             than numbers"
+        ))
+        .with_remedy("harvest more tokens, or leave input_normalisation out"));
+    }
+    let mut moments = Moments::new(d);
+    moments.add(sample);
+    let (mean, covariance) = moments.finish();
+    let found = whiten::zca(&mean, &covariance, whiten::FLOOR, || false);
+    let whitening = found.ok_or_else(|| Error::stopped("the covariance was not decomposed"))?;
+    whiten::apply(&whitening, sample);
+    Ok(whitening)
 }
 
 /// The same for a transcoder, of `sample[n, 2d]`: inputs, each followed by its target. Both have a limit. The median is that of the target.

@@ -36,8 +36,9 @@ const FIELDS: [Field; 5] = [
 ];
 
 /// Methods by the names that the program takes.
-pub const METHODS: [&str; 13] = [
+pub const METHODS: [&str; 17] = [
     "topk",
+    "abs-topk",
     "mutual-choice",
     "feature-choice",
     "block-choice",
@@ -45,6 +46,9 @@ pub const METHODS: [&str; 13] = [
     "gradient",
     "gradient-mutual",
     "gradient-feature",
+    "cosine",
+    "cosine-mutual",
+    "matching-pursuit",
     "relu",
     "jumprelu",
     "gated",

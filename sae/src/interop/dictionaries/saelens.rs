@@ -1,6 +1,7 @@
 //! SAELens folders: version 6 with every architecture, and the flat configurations before it.
 
 use serde_json::{Map, Value, json};
+use storage::whitening::Whitening;
 
 use super::recognise::{Place, json as read_json};
 use super::{Content, Format, Opened, Reading};
@@ -209,7 +210,7 @@ fn fold_scaler(place: &Place, dictionary: &mut Dictionary, reading: &mut Reading
         .with_remedy("bring that file, too: without it every number would be of different activations"));
     }
     if matrices.is_file() && has_whitening != Some(false) {
-        whiten(dictionary, &Weights::read(&matrices)?)?;
+        dictionary.unwhiten(&whitening(dictionary.d_in, &Weights::read(&matrices)?)?);
         reading.decide("whitening", "folded into the weights", format!("mean and matrices of {WHITENING}"));
         reading.files.push(matrices);
     }
@@ -225,22 +226,11 @@ pub(super) fn scale_input(dictionary: &mut Dictionary, scale: f32) {
     }
 }
 
-/// Makes a dictionary of `(x − μ) · M` one of `x`: `W_enc ← M · W_enc`, `W_dec ← W_dec · M⁻¹`, `b_dec ← b_dec · M⁻¹ + μ`.
-fn whiten(dictionary: &mut Dictionary, file: &Weights) -> Result<()> {
-    let d = dictionary.d_in;
-    let mean = file.tensor("mean", &[d])?;
-    let matrix = file.tensor("matrix", &[d, d])?;
-    let inverse = file.tensor("inverse_matrix", &[d, d])?;
-    // Rows here are SAELens's columns: a row w becomes M · w, whose entries are rows of M times w.
-    let rows = |old: &[f32], by: &[f32]| -> Vec<f32> {
-        let product = |row: &[f32]| {
-            by.chunks_exact(d).map(move |m| kernels::wide::dot(m, row) as f32).collect::<Vec<_>>()
-        };
-        old.chunks_exact(d).flat_map(product).collect()
-    };
-    dictionary.w_enc = rows(&dictionary.w_enc, &matrix);
-    let back = transposed(&inverse, d, d);
-    dictionary.w_dec = rows(&dictionary.w_dec, &back);
-    dictionary.b_dec = rows(&dictionary.b_dec, &back).iter().zip(&mean).map(|(b, m)| b + m).collect();
-    Ok(())
+/// What SAELens did to rows: `(x − μ) · M`, its rows times the matrix, ours the matrix times the row.
+fn whitening(d: usize, file: &Weights) -> Result<Whitening> {
+    Ok(Whitening {
+        mean: file.tensor("mean", &[d])?,
+        whiten: transposed(&file.tensor("matrix", &[d, d])?, d, d),
+        restore: transposed(&file.tensor("inverse_matrix", &[d, d])?, d, d),
+    })
 }

@@ -28,6 +28,5 @@ mod picture;
 mod run;
 #[cfg(test)]
 mod tests;
-mod whiten;
 
 pub use run::{ImagesConfig, run};

@@ -8,9 +8,9 @@ use storage::{Dtype, Manifest, ModelRef, RowsAre, schema};
 
 use super::draw::{Drawn, Rules, draw, shares};
 use super::picture::{Picture, files, size};
-use super::whiten::{self, Moments};
 use crate::harvest::{Sink, TableRows, with_lengths};
 use crate::interop::activations::{Columns, Imported, Run};
+use crate::whiten::{self, Moments};
 use crate::{Error, Progress, Result};
 
 /// Most numbers of a patch: the covariance has their square.

@@ -8,9 +8,9 @@ use storage::schema::{ACTIVATIONS, DOCUMENTS, WHITENING};
 use storage::{Dataset, RowsAre, Scan, documents, vector, whitening};
 
 use super::picture::{Picture, size};
-use super::whiten::{Moments, apply, zca};
 use super::{ImagesConfig, run};
 use crate::Quiet;
+use crate::whiten::{Moments, apply, zca};
 
 /// Noise smoothed over a few pixels, as a picture: neighbours are alike, like in photographs.
 fn smooth(width: u32, height: u32, seed: u64) -> GrayImage {

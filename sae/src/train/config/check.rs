@@ -1,42 +1,11 @@
 //! Configurations that make no sense, refused before anything is read or written.
 
-use super::{Activation, AuxLoss, FrozenDecoder, JumpPenalty, Method, Resolved, TrainConfig};
+use super::{Activation, AuxLoss, FrozenDecoder, JumpPenalty, Method, TrainConfig};
 use crate::dictionary::allocation::budget;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::shrunk::STEP;
 use crate::train::step::prepare::{cap, unmet_budgets};
 use crate::{Error, Result};
-
-impl Resolved {
-    /// What a crosscoder cannot have.
-    ///
-    /// # Errors
-    /// The first option that is given and has no meaning for it, with the reason.
-    pub(crate) fn check_sites(&self) -> Result<()> {
-        let config = &self.config;
-        let cannot = [
-            (config.target.is_some(), "target", "it reconstructs what it reads"),
-            (config.from.is_some(), "from", "its rows begin alike at all sites"),
-            (
-                config.freeze_decoder.is_some(),
-                "freeze_decoder",
-                "frozen rows have norm 1, not norms that add up to 1",
-            ),
-            (
-                config.resample_every.is_some(),
-                "resample_every",
-                "new rows would have norm 1, not norms that add up to 1",
-            ),
-        ];
-        match cannot.iter().find(|(given, ..)| *given && self.sites > 1) {
-            Some((_, name, why)) => Err(Error::request(format!(
-                "{name} is given, but the dataset is joined, so a crosscoder is trained: {why}"
-            ))
-            .with_remedy(format!("leave {name} out"))),
-            None => Ok(()),
-        }
-    }
-}
 
 impl TrainConfig {
     /// What is wrong whatever the data.
@@ -146,6 +115,20 @@ impl TrainConfig {
             return Err(Error::request("resample_every is 0; it must be at least 1")
                 .with_remedy("leave it out to never resample"));
         }
+        if self.tilt.is_some() && (self.multi_topk.is_some() || self.resample_every.is_some()) {
+            return Err(Error::request(
+                "tilt weights the rows of one reconstruction, and multi_topk or resample_every reads others or unweighted errors",
+            )
+            .with_remedy("leave one of them out"));
+        }
+        if self.lista_step.is_some() && self.multi_topk.is_some() {
+            return Err(Error::request(
+                "lista_step corrects the codes of one reconstruction, and multi_topk has a second one",
+            )
+            .with_remedy("leave one of them out"));
+        }
+        self.check_constraints()?;
+        self.check_whitening()?;
         if self.resample_every.is_some() && self.freeze_decoder.is_some() {
             return Err(Error::request(
                 "resample_every gives features new decoder rows, which freeze_decoder forbids",
@@ -183,81 +166,6 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// What a transcoder cannot have.
-    fn check_target(&self) -> Result<()> {
-        let cannot = [
-            (
-                self.skip && self.method == Method::Gated,
-                "the reconstruction from the gate's codes holds everything else constant, and skip is not held",
-            ),
-            (self.resample_every.is_some(), "new rows for dead features are directions of the input"),
-            (self.from.is_some(), "training from a dictionary needs one that reconstructs its input"),
-        ];
-        if self.skip && self.target.is_none() {
-            return Err(Error::request("skip is given, but a dictionary that reconstructs its input has no use for a path past its features")
-                .with_remedy("give target, the dataset of what a transcoder reconstructs, or leave skip out"));
-        }
-        match cannot.iter().find(|(given, _)| *given && self.target.is_some()) {
-            Some((_, why)) => Err(Error::request(format!("target is given, but {why}")).with_remedy(
-                "leave target out, or choose a method without that, such as topk, batch-topk or jumprelu",
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// What a cross-layer transcoder cannot have.
-    ///
-    /// # Errors
-    /// The first option that is given and has no meaning for it, with the reason.
-    pub(crate) fn check_cross_layer(&self) -> Result<()> {
-        if !self.cross_layer {
-            return Ok(());
-        }
-        let cannot = [
-            (self.target.is_some(), "target is given", "what the layers write is in the folder of --data"),
-            (self.skip, "skip is given", "a path past the features of every layer is not trained"),
-            (self.from.is_some(), "from is given", "it begins as the transcoders of its layers"),
-            (
-                self.freeze_decoder.is_some() || self.freeze_encoder,
-                "freeze_decoder or freeze_encoder is given",
-                "rows that write into later layers begin at 0",
-            ),
-            (self.multi_topk.is_some(), "multi_topk is given", "the loss has the errors of all layers once"),
-            (
-                self.history.is_some_and(|history| history > 0),
-                "history is given",
-                "the tables of a history have one decoder row per feature",
-            ),
-            (
-                self.resample_every.is_some(),
-                "resample_every is given",
-                "new rows are directions of one layer's input",
-            ),
-        ];
-        if let Some((_, what, why)) = cannot.iter().find(|(given, ..)| *given) {
-            return Err(Error::request(format!("{what}, but a cross-layer transcoder is trained: {why}"))
-                .with_remedy("leave it out"));
-        }
-        let trained = matches!(
-            self.method,
-            Method::Topk
-                | Method::MutualChoice
-                | Method::FeatureChoice
-                | Method::Relu
-                | Method::Jumprelu
-                | Method::PAnneal
-        );
-        match trained {
-            true => Ok(()),
-            false => Err(Error::request(format!(
-                "method {} is given, but cross-layer transcoders are trained by topk, batch-topk, feature-choice, relu, jumprelu and \
-                 p-anneal",
-                self.method
-            ))
-            .with_remedy("choose one of these methods")),
-        }
-    }
-
     fn is_feature_choice_from_the_start(&self) -> bool {
         self.method.is_feature_choice() && self.mutual_share == Some(0.0)
     }
@@ -267,7 +175,8 @@ impl TrainConfig {
         let method = self.method;
         let (budget, gradients) = (!method.is_penalised(), method.scores_gradients());
         let features = method.is_feature_choice();
-        let blocks = method == Method::BlockChoice;
+        let (blocks, cosines) = (method == Method::BlockChoice, method.scores_cosines());
+        let pursuit = method == Method::MatchingPursuit;
         let law = features || self.aux == Some(AuxLoss::Zipf);
         let jump = method == Method::Jumprelu;
         let given = [
@@ -275,7 +184,7 @@ impl TrainConfig {
             (
                 "multi_topk",
                 self.multi_topk.is_some(),
-                budget && !features && !blocks && method != Method::Matryoshka,
+                budget && !features && !blocks && !cosines && !pursuit && method != Method::Matryoshka,
             ),
             ("blocks", self.blocks.is_some(), blocks),
             ("budget_law", self.budget_law.is_some(), law),
@@ -286,9 +195,23 @@ impl TrainConfig {
             ("score_beta", self.score_beta.is_some(), gradients),
             ("gradient_norm", self.gradient_norm.is_some(), gradients),
             ("shuffle_gradients", self.shuffle_gradients, gradients),
+            ("cosine_alpha", self.cosine_alpha.is_some(), cosines),
+            // Rows that are of norm 1 already, and penalties that work through the norms of encoder rows.
+            ("align_encoder", self.align_encoder, budget && !cosines && !pursuit),
+            (
+                "lista_step",
+                self.lista_step.is_some(),
+                matches!(method, Method::Topk | Method::MutualChoice | Method::Matryoshka),
+            ),
             // A penalty makes codes sparse through the encoder alone.
-            ("freeze_encoder", self.freeze_encoder, budget || jump),
+            ("freeze_encoder", self.freeze_encoder, (budget && !pursuit) || jump),
+            // An encoder row of its own is what a dead feature learns.
+            ("aux", self.aux.is_some_and(|aux| aux != AuxLoss::None), !pursuit),
             ("widths", self.widths.is_some(), method == Method::Matryoshka),
+            ("detach_widths", self.detach_widths, method == Method::Matryoshka),
+            ("sort_widths", self.sort_widths, method == Method::Matryoshka),
+            // Its second reconstruction holds everything but the gate constant, row by row.
+            ("tilt", self.tilt.is_some(), method != Method::Gated),
             ("sparsity_coefficient", self.sparsity_coefficient.is_some(), !budget),
             ("sparsity_warmup_share", self.sparsity_warmup_share.is_some(), !budget),
             ("activation", self.activation.is_some(), method == Method::Shrinkage),
@@ -303,7 +226,7 @@ impl TrainConfig {
     }
 
     /// Numbers that must lie somewhere.
-    fn ranges(&self) -> [(&'static str, Option<f64>, fn(f64) -> bool, &'static str); 13] {
+    fn ranges(&self) -> [(&'static str, Option<f64>, fn(f64) -> bool, &'static str); 15] {
         let positive: fn(f64) -> bool = |n| n > 0.0 && n.is_finite();
         let not_negative: fn(f64) -> bool = |n| n >= 0.0 && n.is_finite();
         let share: fn(f64) -> bool = |n| (0.0..=1.0).contains(&n);
@@ -319,6 +242,8 @@ impl TrainConfig {
             ("sparsity_warmup_share", self.sparsity_warmup_share, share, "between 0 and 1"),
             ("jump_bandwidth", self.jump_bandwidth, positive, "above 0"),
             ("jump_threshold", self.jump_threshold, positive, "above 0"),
+            ("tilt", self.tilt, not_negative, "0 or more"),
+            ("lista_step", self.lista_step, part, "above 0 and at most 1"),
             ("power_end", self.power_end, part, "above 0 and at most 1"),
             ("aux_rho", self.aux_rho, share, "between 0 and 1"),
             ("threshold_tokens", self.threshold_tokens.map(|n| n as f64), |n| n >= 1.0, "at least 1"),
@@ -350,7 +275,7 @@ impl TrainConfig {
         }
         let aux = match method {
             _ if method.is_feature_choice() => AuxLoss::Zipf,
-            _ if method.is_penalised() => AuxLoss::None,
+            _ if method.is_penalised() || method == Method::MatchingPursuit => AuxLoss::None,
             _ => AuxLoss::Auxk,
         };
         fill(&mut config.aux, aux);

@@ -141,7 +141,7 @@ pub const OPTIONS: &[TrainOption] = &[
         "Method",
         OptionValue::Text,
         "METHOD",
-        "Which features are active: topk (TopK, token choice), mutual-choice (BatchTopK; batch-topk and batchtopk are accepted), feature-choice, block-choice (TopK in blocks), gradient, gradient-mutual, gradient-feature; relu, jumprelu, gated, matryoshka, p-anneal, shrinkage [default: topk]",
+        "Which features are active: topk (TopK, token choice), abs-topk (TopK of either sign), mutual-choice (BatchTopK; batch-topk and batchtopk are accepted), feature-choice, block-choice (TopK in blocks), gradient, gradient-mutual, gradient-feature, cosine, cosine-mutual (BatchTopK by cosine and norm), matching-pursuit; relu, jumprelu, gated, matryoshka, p-anneal, shrinkage [default: topk]",
     ),
     option(
         "skip",
@@ -236,6 +236,27 @@ pub const OPTIONS: &[TrainOption] = &[
         "How gradients are brought to one scale: token or batch [default: token]",
     ),
     option(
+        "cosine_alpha",
+        "Method",
+        OptionValue::Text,
+        "WHOSE",
+        "α of the cosine score (x·e)·|x|^(α-1): one for all features (shared) or one for each (each) [default: each]",
+    ),
+    option(
+        "align_encoder",
+        "Method",
+        OptionValue::Flag,
+        "",
+        "Keep the product of every encoder row with its decoder row at 1 (aligned training)",
+    ),
+    option(
+        "lista_step",
+        "Method",
+        OptionValue::Number,
+        "ETA",
+        "Correct the codes once: what they leave is encoded too, times this (one LISTA step); 0.3 is usual [default: not]",
+    ),
+    option(
         "shuffle_gradients",
         "Method",
         OptionValue::Flag,
@@ -262,6 +283,27 @@ pub const OPTIONS: &[TrainOption] = &[
         OptionValue::Numbers,
         "F1,F2,…",
         "Features of the nested dictionaries of matryoshka, as 256,1024,4096 [default: F/16, F/8, F/4, F/2, F]",
+    ),
+    option(
+        "detach_widths",
+        "Method",
+        OptionValue::Flag,
+        "",
+        "Matryoshka: every inner dictionary sees what the smaller ones reconstruct as a constant",
+    ),
+    option(
+        "sort_widths",
+        "Method",
+        OptionValue::Flag,
+        "",
+        "Matryoshka: the nested dictionaries are of the features that fire most often, instead of the first ones",
+    ),
+    option(
+        "tilt",
+        "Method",
+        OptionValue::Number,
+        "T",
+        "Tilted loss: rows count by softmax(t·loss / mean loss), badly reconstructed ones for more; 0.002 to 0.01 is mild [default: 0]",
     ),
     option(
         "sparsity_coefficient",
@@ -392,7 +434,7 @@ pub const OPTIONS: &[TrainOption] = &[
         "Input",
         OptionValue::Text,
         "SCALE",
-        "What activations are multiplied by: none, or mean_square, which makes the mean of ‖x‖² equal to d [default: mean_square]",
+        "What activations are multiplied by: none, mean_square, which makes the mean of ‖x‖² equal to d, or whiten, by the matrix that makes their covariance 1 [default: mean_square]",
     ),
     option(
         "max_norm",

@@ -14,6 +14,8 @@ use super::keys::nearest;
 pub enum Method {
     /// TopK: the `k` largest positive pre-activations of each token (Gao et al. 2024; token choice, Ayonrinde 2024).
     Topk,
+    /// AbsTopK: the `k` pre-activations of largest magnitude of each token, with their sign (Zhu et al. 2025).
+    AbsTopk,
     /// BatchTopK: the B·k largest of the batch (Bussmann et al. 2024; mutual choice, Ayonrinde 2024).
     MutualChoice,
     /// BatchTopK first, then for each feature its m_i best tokens (feature choice, Ayonrinde 2024).
@@ -26,6 +28,12 @@ pub enum Method {
     GradientMutual,
     /// Feature choice by that score.
     GradientFeature,
+    /// `topk` by a score between cosine and inner product.
+    Cosine,
+    /// BatchTopK by that score.
+    CosineMutual,
+    /// At most `k` features of each token, one at a time, by what the ones before it left.
+    MatchingPursuit,
     /// Every positive pre-activation, with an L1 penalty (Bricken et al. 2023).
     Relu,
     /// Every pre-activation above a learned threshold (Rajamanoharan et al. 2024b).
@@ -55,14 +63,18 @@ pub(crate) enum Inference {
 
 impl Method {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Topk,
+        Self::AbsTopk,
         Self::MutualChoice,
         Self::FeatureChoice,
         Self::BlockChoice,
         Self::Gradient,
         Self::GradientMutual,
         Self::GradientFeature,
+        Self::Cosine,
+        Self::CosineMutual,
+        Self::MatchingPursuit,
         Self::Relu,
         Self::Jumprelu,
         Self::Gated,
@@ -75,12 +87,16 @@ impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Topk => "topk",
+            Self::AbsTopk => "abs-topk",
             Self::MutualChoice => "mutual-choice",
             Self::FeatureChoice => "feature-choice",
             Self::BlockChoice => "block-choice",
             Self::Gradient => "gradient",
             Self::GradientMutual => "gradient-mutual",
             Self::GradientFeature => "gradient-feature",
+            Self::Cosine => "cosine",
+            Self::CosineMutual => "cosine-mutual",
+            Self::MatchingPursuit => "matching-pursuit",
             Self::Relu => "relu",
             Self::Jumprelu => "jumprelu",
             Self::Gated => "gated",
@@ -94,6 +110,7 @@ impl Method {
     pub fn aliases(self) -> &'static [&'static str] {
         match self {
             Self::Topk => &["top-k", "token-choice"],
+            Self::AbsTopk => &["abstopk"],
             Self::MutualChoice => &["batch-topk", "batchtopk"],
             Self::BlockChoice => &["block-topk", "winner-take-all"],
             Self::Jumprelu => &["jump-relu"],
@@ -106,11 +123,18 @@ impl Method {
     pub fn label(self) -> String {
         match self {
             Self::Topk => "topk (TopK, token choice)".to_owned(),
+            Self::AbsTopk => "abs-topk (TopK of either sign)".to_owned(),
             Self::MutualChoice => "mutual-choice (BatchTopK)".to_owned(),
             Self::BlockChoice => "block-choice (TopK in blocks)".to_owned(),
             Self::GradientMutual => "gradient-mutual (BatchTopK by gradients)".to_owned(),
+            Self::CosineMutual => "cosine-mutual (BatchTopK by cosine and norm)".to_owned(),
             other => other.name().to_owned(),
         }
+    }
+
+    /// Whether its score is between cosine and inner product.
+    pub fn scores_cosines(self) -> bool {
+        matches!(self, Self::Cosine | Self::CosineMutual)
     }
 
     /// Whether its score looks at gradients of the model's loss.
@@ -135,8 +159,15 @@ impl Method {
 
     pub(crate) fn inference(self) -> Inference {
         match self {
-            Self::Topk | Self::Gradient | Self::BlockChoice => Inference::Best,
-            Self::MutualChoice | Self::GradientMutual | Self::Matryoshka => Inference::OneThreshold,
+            Self::Topk
+            | Self::AbsTopk
+            | Self::Gradient
+            | Self::Cosine
+            | Self::BlockChoice
+            | Self::MatchingPursuit => Inference::Best,
+            Self::MutualChoice | Self::GradientMutual | Self::CosineMutual | Self::Matryoshka => {
+                Inference::OneThreshold
+            }
             Self::FeatureChoice | Self::GradientFeature => Inference::ThresholdEach,
             Self::Relu | Self::Jumprelu | Self::Gated | Self::PAnneal | Self::Shrinkage => Inference::Learned,
         }
@@ -231,6 +262,16 @@ pub enum JumpPenalty {
     L0,
     /// Σ tanh(4·v) (Conerly et al. 2025).
     Tanh,
+}
+
+/// Who has an α of the cosine score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CosineAlpha {
+    /// All features one.
+    Shared,
+    /// Each feature its own.
+    Each,
 }
 
 /// How far decoder rows may leave the directions that they begin as.

@@ -8,6 +8,7 @@ pub mod keys;
 mod max_norm;
 mod method;
 mod options;
+mod together;
 
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use max_norm::MaxNorm;
 pub(crate) use method::Inference;
-pub use method::{Activation, AuxLoss, FrozenDecoder, JumpPenalty, Method};
+pub use method::{Activation, AuxLoss, CosineAlpha, FrozenDecoder, JumpPenalty, Method};
 
 use crate::dictionary::allocation::blocks::Blocks;
 use crate::dictionary::allocation::law::BudgetLaw;
@@ -32,6 +33,8 @@ pub enum InputNormalisation {
     None,
     /// By one number that makes the mean of ‖x‖² equal to d, so that learning rates mean the same for every model.
     MeanSquare,
+    /// First by the matrix that makes the covariance of the rows 1 (with a floor for directions that hardly vary), then as `mean_square`.
+    Whiten,
 }
 
 /// A training run. Fields that are `None` are filled in by `TrainConfig::resolve`.
@@ -94,6 +97,15 @@ pub struct TrainConfig {
     /// How gradients are brought to one scale. Default `token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<GradientNorm>,
+    /// Which features share an α of the cosine score. Default `each`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosine_alpha: Option<CosineAlpha>,
+    /// Keeps ⟨e, d⟩ = 1 for the encoder and decoder rows of every feature. Default: not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub align_encoder: bool,
+    /// η of one correction of the codes by what they leave (a LISTA step). Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lista_step: Option<f64>,
     /// Control: every token is scored with the gradient of another token of its batch, drawn by `seed`. Default: not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shuffle_gradients: bool,
@@ -106,6 +118,16 @@ pub struct TrainConfig {
     /// Matryoshka: features of the nested dictionaries, ascending, the last is F. Default: F/16, F/8, F/4, F/2, F.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
+    /// Matryoshka: each inner dictionary sees what the smaller ones reconstruct as a constant. Default: not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub detach_widths: bool,
+    /// Matryoshka: the nested dictionaries are of the features that fire most often, by a moving average that keeps 0.99 of itself at
+    /// every step, instead of the first ones. Default: not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sort_widths: bool,
+    /// t of the tilted loss Σ softmax(t·ℓ/mean ℓ)·ℓ over the rows of a batch. Default 0: the mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tilt: Option<f64>,
     /// λ of the penalty of codes, for inputs whose mean ‖x‖² is d. Default: √d/5 where codes cost their sum, d/500 where they cost
     /// their number; of `shrinkage` the one whose threshold is √d/10.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,10 +244,16 @@ impl Default for TrainConfig {
             score_lambda: None,
             score_beta: None,
             gradient_norm: None,
+            cosine_alpha: None,
+            align_encoder: false,
+            lista_step: None,
             shuffle_gradients: false,
             freeze_decoder: None,
             freeze_encoder: false,
             widths: None,
+            detach_widths: false,
+            sort_widths: false,
+            tilt: None,
             sparsity_coefficient: None,
             sparsity_warmup_share: None,
             activation: None,

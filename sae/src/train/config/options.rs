@@ -1,18 +1,22 @@
 //! From a configuration to what every step is told.
 
-use super::{Activation, AuxLoss, FrozenDecoder, InputNormalisation, JumpPenalty, Method, Resolved};
+use super::{
+    Activation, AuxLoss, CosineAlpha, FrozenDecoder, InputNormalisation, JumpPenalty, Method, Resolved,
+};
 use crate::dictionary::Shrunk;
 use crate::dictionary::allocation::law::BudgetLaw;
 use crate::dictionary::score::Score;
 use crate::train::state::directions;
 use crate::train::statistics::Statistics;
-use crate::train::step::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule};
+use crate::train::step::options::{Aux, Budgets, CosineRule, Multi, Penalty, Ramp, Resampling, Rule};
 use crate::train::step::{StepOptions, finds_candidates};
 
 /// Weight of the loss with more active features, as in Gao et al. (2024).
 const MULTI_WEIGHT: f64 = 0.125;
 /// Steepness of the tanh penalty (Conerly et al. 2025).
 const TANH_STEEPNESS: f32 = 4.0;
+/// Share of itself that the moving average of rates keeps at every step where features are sorted by it.
+const SORTING_DECAY: f64 = 0.99;
 /// Share of a run in which dead features may be resampled: later there is no time for them to learn.
 const RESAMPLING_SHARE: f64 = 0.6;
 
@@ -50,9 +54,15 @@ impl Resolved {
     pub fn rule(&self) -> Rule {
         match self.config.method {
             Method::Topk | Method::Gradient => Rule::Token,
+            Method::AbsTopk => Rule::AbsToken,
             Method::MutualChoice | Method::GradientMutual | Method::Matryoshka => Rule::Mutual,
             Method::FeatureChoice | Method::GradientFeature => Rule::Feature,
             Method::BlockChoice => Rule::Block(self.config.block_choice()),
+            Method::Cosine | Method::CosineMutual => Rule::Cosine(CosineRule {
+                of_batch: self.config.method == Method::CosineMutual,
+                shared: self.config.cosine_alpha == Some(CosineAlpha::Shared),
+            }),
+            Method::MatchingPursuit => Rule::Pursuit,
             Method::Relu | Method::PAnneal => Rule::Active,
             Method::Jumprelu => Rule::Jump { bandwidth: self.config.jump_bandwidth.unwrap_or(1.0) as f32 },
             Method::Gated => Rule::Gated,
@@ -104,6 +114,11 @@ impl Resolved {
                 after: self.steps_of(config.mutual_share),
             }),
             widths: config.widths.clone().unwrap_or_default(),
+            detached_widths: config.detach_widths,
+            sorted_widths: config.sort_widths,
+            tilt: config.tilt.unwrap_or_default(),
+            refine: config.lista_step.map(|step| step as f32),
+            aligned: config.align_encoder,
             penalty: match (config.method, config.jump_penalty) {
                 (Method::Relu | Method::Gated, _) => Penalty::Sum,
                 (Method::PAnneal, _) => Penalty::Power,
@@ -134,7 +149,10 @@ impl Resolved {
                 _ => Vec::new(),
             },
             dead_after: self.dead_after,
-            rate_window: self.dead_after,
+            rate_window: match config.sort_widths {
+                true => (config.batch as f64 / -SORTING_DECAY.ln()).round() as u64,
+                false => self.dead_after,
+            },
             input_variance: f64::from(statistics.input_variance),
             search: self.search,
             coarse_aux: !config.exact,

@@ -265,6 +265,7 @@ impl StepShape {
     fn options(&self) -> Result<StepOptions> {
         let rule = match self.method {
             Method::Topk | Method::Gradient => Rule::Token,
+            Method::AbsTopk => Rule::AbsToken,
             Method::MutualChoice | Method::GradientMutual => Rule::Mutual,
             Method::FeatureChoice | Method::GradientFeature => Rule::Feature,
             Method::BlockChoice if !self.features.is_multiple_of(self.k) => {

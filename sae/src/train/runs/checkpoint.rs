@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use storage::ExactSearch;
+use storage::whitening::Whitening;
 
 use crate::dictionary::weights::{self, Named, Weights};
 use crate::train::state::{Parameter, TrainState};
@@ -62,6 +64,9 @@ pub struct Holds {
     /// The skip connection of a transcoder.
     #[serde(default)]
     pub skip: bool,
+    /// What rows are whitened by.
+    #[serde(default)]
+    pub whitening: bool,
 }
 
 impl Holds {
@@ -73,6 +78,7 @@ impl Holds {
             budgets: !state.budgets.is_empty(),
             fired: !state.fired.is_empty(),
             skip: !state.skip.value.is_empty(),
+            whitening: false,
         }
     }
 }
@@ -100,7 +106,11 @@ pub fn write(
     fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
     let mut states = std::iter::once(state).chain(later).enumerate();
     let written = states
-        .try_for_each(|(layer, state)| write_tensors(&partial.join(file_of(layer)), state))
+        .try_for_each(|(layer, state)| {
+            // Of a cross-layer transcoder rows are never whitened.
+            let whitening = record.statistics.whitening.as_deref();
+            write_tensors(&partial.join(file_of(layer)), state, whitening)
+        })
         .and_then(|()| Ok(storage::atomic::write_json(&partial.join(RECORD), record)?))
         .and_then(|()| fs::rename(&partial, &whole).map_err(|e| Error::io(&whole, e)))
         .and_then(|()| sync(&folder));
@@ -150,6 +160,9 @@ pub fn newest(run: &Path) -> Result<Option<PathBuf>> {
     Ok(steps(&folder)?.last().map(|step| folder.join(step.to_string())))
 }
 
+/// What rows are whitened by, and what undoes it.
+const WHITENING: [&str; 3] = ["whitening.mean", "whitening.matrix", "whitening.inverse"];
+
 const PARAMETERS: [[&str; 3]; 6] = [
     ["W_enc", "W_enc.first_moment", "W_enc.second_moment"],
     ["b_enc", "b_enc.first_moment", "b_enc.second_moment"],
@@ -175,7 +188,7 @@ fn file_of(layer: usize) -> String {
     if layer == 0 { STATE.to_owned() } else { format!("state_{layer}.safetensors") }
 }
 
-fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
+fn write_tensors(path: &Path, state: &TrainState, whitening: Option<&Whitening>) -> Result<()> {
     let parameters = [&state.w_enc, &state.b_enc, &state.w_dec, &state.b_dec, &state.own, &state.skip];
     let (f, holds) = (state.features, Holds::of(state));
     let budgets: Vec<u64> = state.budgets.iter().map(|&m| u64::from(m)).collect();
@@ -193,6 +206,12 @@ fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
     }
     if holds.fired {
         tensors.push(Named::u64("fired", &state.fired));
+    }
+    if let Some(Whitening { mean, whiten, restore }) = whitening {
+        let d = state.d;
+        tensors.push(Named::f32(WHITENING[0], &[d], mean));
+        tensors.push(Named::f32(WHITENING[1], &[d, d], whiten));
+        tensors.push(Named::f32(WHITENING[2], &[d, d], restore));
     }
     for ((parameter, names), shape) in
         parameters.iter().zip(PARAMETERS).zip(shapes(f, (state.d, state.d_out), holds.own_parameters))
@@ -212,11 +231,24 @@ fn write_tensors(path: &Path, state: &TrainState) -> Result<()> {
 /// # Errors
 /// A file that is missing, a tensor that is missing or has a different shape, with its name.
 pub fn read(folder: &Path) -> Result<(TrainState, Vec<TrainState>, Record)> {
-    let record: Record = storage::read_json(&folder.join(RECORD))?;
+    let mut record: Record = storage::read_json(&folder.join(RECORD))?;
+    if record.holds.whitening {
+        record.statistics.whitening = Some(Arc::new(read_whitening(folder, record.d_in)?));
+    }
     let layers = record.statistics.layers();
     let state = read_state(folder, 0, &record)?;
     let later = (1..layers).map(|layer| read_state(folder, layer, &record)).collect::<Result<_>>()?;
     Ok((state, later, record))
+}
+
+fn read_whitening(folder: &Path, d: usize) -> Result<Whitening> {
+    let file = Weights::read(&folder.join(file_of(0)))?;
+    let [mean, whiten, restore] = WHITENING;
+    Ok(Whitening {
+        mean: file.tensor(mean, &[d])?,
+        whiten: file.tensor(whiten, &[d, d])?,
+        restore: file.tensor(restore, &[d, d])?,
+    })
 }
 
 fn read_state(folder: &Path, layer: usize, record: &Record) -> Result<TrainState> {
@@ -280,6 +312,7 @@ mod tests {
                 norm_limit: Some(4.5),
                 rms: vec![0.1, 0.7, 1.0 / 3.0],
                 mean_ratio: 0.3,
+                whitening: None,
                 target: None,
                 later: Vec::new(),
             },

@@ -8,7 +8,7 @@
 //! | `window` | figures of the steps since the last logged one |
 //! | `schedule` | learning rate |
 //! | `checkpoint` | what a run is resumed from |
-//! | `record` | what a run says about itself |
+//! | `record`, `selecting` | what a run says about itself; the dictionary that a state is |
 
 pub mod board;
 pub mod checkpoint;
@@ -16,5 +16,6 @@ pub mod group;
 pub mod job;
 pub mod record;
 mod schedule;
+pub mod selecting;
 pub mod trainer;
 mod window;

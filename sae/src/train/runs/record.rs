@@ -4,16 +4,16 @@ use std::path::Path;
 
 use storage::{LeftOut, Manifest, RunRecord, RunStatus, clock};
 
+use super::selecting::{Selecting, encoder};
 use super::trainer::Trainer;
 use crate::Error;
 use crate::dictionary::allocation::blocks::choices_bits;
 use crate::dictionary::{CrossLayerTranscoder, Dictionary, DictionaryInfo, Normalisation, Selection, Target};
 use crate::train::TrainOutcome;
 use crate::train::config::{Method, Resolved};
-use crate::train::state::TrainState;
 use crate::train::statistics::{Statistics, TargetStatistics};
-use crate::train::step::options::Rule;
 use crate::train::stream::source::Source;
+use crate::train::thresholds::Thresholds;
 use kernels::vector::dot;
 use lm::model::{Hook, Site};
 
@@ -154,7 +154,7 @@ pub fn dictionary(
     trainer: &Trainer<'_>,
     resolved: &Resolved,
     source: &Source,
-    fitted: Option<Vec<f32>>,
+    fitted: Option<Thresholds>,
 ) -> Dictionary {
     let dataset = source.dataset();
     let (state, manifest) = (trainer.state(), dataset.manifest());
@@ -175,7 +175,7 @@ pub fn dictionary(
         let sites = manifest.sites.iter().map(|site| format!("{} of {}", site.hook, site.model.id));
         info.other.insert("crosscoder_sites".to_owned(), sites.collect::<Vec<_>>().into());
     }
-    let (w_enc, b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
+    let (w_enc, b_enc, selection) = encoder(state, &Selecting::of(resolved), fitted);
     let mut dictionary = Dictionary {
         d_in: state.d,
         d_sae: state.features,
@@ -189,7 +189,17 @@ pub fn dictionary(
         info,
     };
     let scale = trainer.statistics().input_scale;
-    let Some(target) = &trainer.statistics().target else { return dictionary.for_raw_activations(scale) };
+    let whitening = &trainer.statistics().whitening;
+    if whitening.is_some() {
+        dictionary.info.other.insert("whitening".to_owned(), "folded into the weights".into());
+    }
+    let Some(target) = &trainer.statistics().target else {
+        let mut raw = dictionary.for_raw_activations(scale);
+        if let Some(whitening) = whitening {
+            raw.unwhiten(whitening);
+        }
+        return raw;
+    };
     let skip = (!state.skip.value.is_empty()).then(|| state.skip.value.clone());
     let hook = source.target_hook().map(str::to_owned);
     dictionary.target = Some(Target { d_out: state.d, skip, hook, norm_limit: None });
@@ -208,7 +218,7 @@ pub fn cross_layer(
     trainer: &Trainer<'_>,
     resolved: &Resolved,
     source: &Source,
-    fitted: Vec<Option<Vec<f32>>>,
+    fitted: Vec<Option<Thresholds>>,
 ) -> CrossLayerTranscoder {
     let (d, first) = (resolved.d_in, trainer.statistics());
     let manifest = source.dataset().manifest();
@@ -218,7 +228,7 @@ pub fn cross_layer(
     let (mut layers, mut later) = (Vec::new(), Vec::new());
     let states = std::iter::once(trainer.state()).chain(trainer.later());
     for (layer, ((state, statistics), fitted)) in states.zip(first.each()).zip(fitted).enumerate() {
-        let (mut w_enc, mut b_enc, selection) = encoder(state, resolved.rule(), resolved.config.k, fitted);
+        let (mut w_enc, mut b_enc, selection) = encoder(state, &Selecting::of(resolved), fitted);
         let (scale, about) = (statistics.input_scale, statistics.target.as_ref());
         for (bias, row) in b_enc.iter_mut().zip(w_enc.chunks_exact_mut(d)) {
             *bias -= about.map_or(0.0, |target| scale * dot(row, &target.input_shift));
@@ -282,37 +292,4 @@ fn transcoder_for_raw_activations(mut raw: Dictionary, scale: f32, target: &Targ
         _ => {}
     }
     raw
-}
-
-/// Encoder rows, biases and selection: gates become thresholds.
-pub fn encoder(
-    state: &TrainState,
-    rule: Rule,
-    k: usize,
-    fitted: Option<Vec<f32>>,
-) -> (Vec<f32>, Vec<f32>, Selection) {
-    let (mut w_enc, mut b_enc) = (state.w_enc.value.clone(), state.b_enc.value.clone());
-    let own = &state.own.value;
-    let thresholds = match rule {
-        _ if fitted.is_some() => fitted.unwrap_or_default(),
-        Rule::Jump { .. } => own.iter().map(|log| log.exp()).collect(),
-        Rule::Gated => {
-            // u + b_gate > 0 is e^r·u + b_mag > b_mag − e^r·b_gate.
-            let mut thresholds = Vec::with_capacity(state.features);
-            for (f, row) in w_enc.chunks_exact_mut(state.d).enumerate() {
-                let (factor, magnitude) = (own[2 * f].exp(), own[2 * f + 1]);
-                row.iter_mut().for_each(|w| *w *= factor);
-                thresholds.push((magnitude - factor * b_enc[f]).max(0.0));
-                b_enc[f] = magnitude;
-            }
-            thresholds
-        }
-        Rule::Active => vec![0.0; state.features],
-        Rule::Shrunk(shrunk) => return (w_enc, b_enc, Selection::Shrunk(shrunk)),
-        Rule::Block(blocks) => return (w_enc, b_enc, Selection::BlockTopK(blocks)),
-        Rule::Token | Rule::Mutual | Rule::Feature => {
-            return (w_enc, b_enc, Selection::TopK(k));
-        }
-    };
-    (w_enc, b_enc, Selection::Threshold(thresholds))
 }

@@ -211,7 +211,10 @@ impl<'a> Trainer<'a> {
     /// Before the first step, which `batch` is for.
     fn begin(&mut self, batch: &Batch, threads: &ThreadPool) -> Result<()> {
         // Weights of a run have the norm that suits them.
-        let random = self.resolved.config.from.is_none();
+        let config = &self.resolved.config;
+        // Others are kept at the norm that they begin with.
+        let free = !config.align_encoder && !config.method.scores_cosines();
+        let random = config.from.is_none() && free;
         if let Some(k) = self.resolved.first_k().filter(|_| random) {
             let Self { state, later, .. } = self;
             threads.install(|| match (later.is_empty(), batch.targets.is_empty()) {
@@ -326,7 +329,7 @@ impl<'a> Trainer<'a> {
     fn checkpoint(&self) -> Result<()> {
         let record = Record {
             step: self.state.step,
-            holds: Holds::of(&self.state),
+            holds: Holds { whitening: self.record.statistics.whitening.is_some(), ..Holds::of(&self.state) },
             counted_from: self.history.counted_from(),
             ..self.record.clone()
         };

@@ -3,6 +3,8 @@
 use rayon::prelude::*;
 
 use super::context::Context;
+use super::options::Rule;
+use crate::dictionary::cosine;
 use crate::dictionary::score::{Score, normalise};
 use kernels::encode::{centre, products};
 use kernels::memory;
@@ -71,6 +73,8 @@ pub struct CentredBatch {
     gradients: Vec<f32>,
     /// Of a transcoder, targets − b_dec, less what its skip connection gives; else empty.
     targets: Vec<f32>,
+    /// Norms of what is encoded, where scores need them; else empty.
+    norms: Vec<f32>,
     /// Whether it is of a layer of a cross-layer transcoder: what its codes should give depends on those of the other layers.
     joint: bool,
 }
@@ -106,6 +110,26 @@ impl CentredBatch {
             self.centred.clear();
             self.centred.extend_from_slice(tokens.x);
         }
+        self.norms.clear();
+        if let Rule::Cosine(_) = options.rule {
+            self.norms.par_extend(self.centred.par_chunks(state.d).map(cosine::norm));
+        }
+    }
+
+    /// Norms of what is encoded, where scores need them.
+    pub fn norms(&self) -> &[f32] {
+        &self.norms
+    }
+
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        self.centred.clear();
+    }
+
+    /// Makes its rows those of `other`, without gradients, to be changed by the caller.
+    pub fn begin_as(&mut self, other: &Self) -> &mut [f32] {
+        self.centred.clone_from(&other.centred);
+        &mut self.centred
     }
 
     /// Makes it what a layer of a cross-layer transcoder reads, `x[B, d]`.

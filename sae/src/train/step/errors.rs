@@ -5,9 +5,11 @@ use rayon::prelude::*;
 use super::aux::AuxFeatures;
 use super::batch::{CentredBatch, part};
 use super::context::Context;
-use super::options::Rule;
+use super::nested::{NestMemory, Nests, Row};
+use super::options::{Rule, StepOptions};
 use super::penalty::CodeCost;
 use super::select::{ActivePairs, ChunkPairs};
+use super::tilt::tilt;
 use crate::train::pairs::Pairs;
 use crate::train::state::TrainState;
 use kernels::gather::{add_rows, dot_rows};
@@ -21,8 +23,12 @@ pub struct Errors {
     pub second: Vec<f32>,
     /// What the features with the auxiliary loss leave of the residual.
     pub aux: Vec<f32>,
-    /// Sums of the errors of the nested dictionaries from the i-th on; none for a single dictionary.
+    /// What features of the i-th nested dictionary are to blame for; none for a single dictionary.
     pub nested: Vec<Vec<f32>>,
+    /// Which dictionary adds a feature.
+    nests: Nests,
+    /// What tilting makes of the loss, less the mean over rows; 0 if it is not tilted.
+    pub tilted: f64,
     /// A chunk's part of every sum.
     pub sums: Vec<Sums>,
 }
@@ -40,8 +46,11 @@ pub struct Sums {
     pub squares: f64,
     pub error_columns: Vec<f64>,
     pub second_columns: Vec<f64>,
-    pub nested_columns: Vec<f64>,
+    /// Of what the decoder's bias is to blame for, where that is not the errors.
+    pub blamed_columns: Vec<f64>,
     pub columns: Vec<f64>,
+    /// Losses of the rows, where rows are weighted.
+    row_losses: Vec<f64>,
 }
 
 /// A chunk's rows of every matrix.
@@ -65,6 +74,8 @@ impl Errors {
         pairs: &mut ActivePairs,
     ) {
         self.resize(context, context.tokens * context.state.d_out, aux);
+        let mut nests = std::mem::take(&mut self.nests);
+        nests.set(context.options, context.state);
         let (width, width_out) = (context.width(), context.width_out());
         let (wanted, centred) = (batch.wanted(), batch.rows().centred);
         (&mut pairs.chunks, self.cut(width_out)).into_par_iter().enumerate().for_each(
@@ -74,9 +85,36 @@ impl Errors {
                     wanted: part(wanted, i, width_out),
                     centred: part(centred, i, width),
                 };
-                errors.measure(context, aux, cost, rows, pairs);
+                errors.measure(context, (aux, &nests), rows, pairs);
             },
         );
+        self.nests = nests;
+        let weights = self.weights(context);
+        let rows = context.chunking.rows;
+        (&mut pairs.chunks, self.cut(width_out)).into_par_iter().enumerate().for_each(
+            |(i, (pairs, errors))| {
+                let weights = weights.get(i * rows..).unwrap_or_default();
+                errors.finish(context, cost, weights, pairs);
+            },
+        );
+    }
+
+    /// What each row counts for, 1 on average; none if all count the same.
+    fn weights(&mut self, context: &Context<'_>) -> Vec<f32> {
+        self.tilted = 0.0;
+        if context.options.tilt == 0.0 {
+            return Vec::new();
+        }
+        let losses: Vec<f64> = self.sums.iter().flat_map(|sums| &sums.row_losses).copied().collect();
+        let (weights, loss) = tilt(&losses, context.options.tilt);
+        let n = losses.len() as f64;
+        self.tilted = loss - losses.iter().sum::<f64>() / n;
+        weights.into_iter().map(|w| (w * n) as f32).collect()
+    }
+
+    /// Whether the decoder's bias is to blame for something else than the errors.
+    pub fn blames_otherwise(&self, options: &StepOptions) -> bool {
+        !self.nested.is_empty() || options.tilt > 0.0
     }
 
     /// Makes room for `n` numbers in each matrix that the loss has.
@@ -108,9 +146,8 @@ impl Errors {
     }
 
     /// The errors that feature `f` is to blame for: of all nested dictionaries that have it.
-    pub fn of_feature(&self, f: usize, widths: &[usize]) -> &[f32] {
-        let level = widths.partition_point(|&width| width <= f);
-        self.nested.get(level).unwrap_or(&self.main)
+    pub fn of_feature(&self, f: usize) -> &[f32] {
+        self.nests.level(f).and_then(|level| self.nested.get(level)).unwrap_or(&self.main)
     }
 }
 
@@ -126,12 +163,11 @@ struct ChunkRows<'a> {
 }
 
 impl ChunkErrors<'_> {
-    /// Errors, slopes and sums of the chunk.
+    /// Errors and slopes of the chunk, and sums of squares.
     fn measure(
         self,
         context: &Context<'_>,
-        aux: &AuxFeatures,
-        cost: &CodeCost,
+        (aux, nests): (&AuxFeatures, &Nests),
         ChunkRows { x, wanted, centred }: ChunkRows<'_>,
         pairs: &mut ChunkPairs,
     ) {
@@ -142,6 +178,7 @@ impl ChunkErrors<'_> {
         [&mut *main, &mut *second, &mut *aux_pairs].into_iter().for_each(Pairs::begin_slopes);
         let has_second = !second_errors.is_empty();
         let has_aux = !q.is_empty();
+        let (mut memory, losses) = (NestMemory::default(), &mut sums.row_losses);
         for (i, error) in errors.chunks_exact_mut(d).enumerate() {
             let row = i * d..(i + 1) * d;
             let c = part(wanted, i, d);
@@ -149,13 +186,19 @@ impl ChunkErrors<'_> {
                 true if c.is_empty() => slope(state, main.row_mut(i), error),
                 true => reconstruct(state, main.row_mut(i), error, c),
                 false => {
-                    let nested = nested.iter_mut().map(|m| &mut m[row.clone()]).collect();
-                    let widths = &context.options.widths;
-                    sums.nested_squared_error +=
-                        reconstruct_nested(state, widths, main.row_mut(i), error, nested, c);
+                    let mut nested: Vec<_> = nested.iter_mut().map(|m| &mut m[row.clone()]).collect();
+                    let token = main.row_mut(i);
+                    let squares =
+                        nests.reconstruct(&state.w_dec.value, token, error, &mut nested, c, &mut memory);
+                    sums.nested_squared_error += squares;
+                    losses.push(squares / (1 + nested.len()) as f64);
                 }
             }
-            sums.squared_error += reduce::sum_of_squares(error);
+            let squares = reduce::sum_of_squares(error);
+            sums.squared_error += squares;
+            if nested.is_empty() {
+                losses.push(squares);
+            }
             if has_second {
                 let error = &mut second_errors[row.clone()];
                 reconstruct(state, second.row_mut(i), error, c);
@@ -174,24 +217,37 @@ impl ChunkErrors<'_> {
         if has_aux && aux.dense {
             sums.aux_squared_error = dense.measure(aux, errors, centred, q, (state.d, d));
         }
-        sums.penalty = cost.apply(if context.options.rule == Rule::Gated { second } else { main });
-        cost.by_pre_activations(main);
         sums.squares = reduce::sum_of_squares(x);
-        let nested = nested.first().map(|m| &**m).unwrap_or_default();
         for (columns, matrix) in [
             (&mut sums.columns, x),
             (&mut sums.error_columns, &*errors),
             (&mut sums.second_columns, &*second_errors),
-            (&mut sums.nested_columns, nested),
         ] {
             columns.resize(d, 0.0);
             reduce::add_column_sums(columns, matrix);
         }
     }
-}
 
-/// A token's features, codes and slopes.
-type Row<'a> = (&'a [u32], &'a [f32], &'a mut [f32]);
+    /// What comes after the errors of the whole batch are known: rows get their `weights` (none: all count the same), codes their cost.
+    fn finish(mut self, context: &Context<'_>, cost: &CodeCost, weights: &[f32], pairs: &mut ChunkPairs) {
+        let (d, options) = (context.state.d_out, context.options);
+        let ChunkPairs { main, second, .. } = pairs;
+        for (i, &weight) in weights.iter().take(self.main.len() / d).enumerate() {
+            let row = i * d..(i + 1) * d;
+            let errors = std::iter::once(&mut self.main).chain(&mut self.nested);
+            errors.flat_map(|m| &mut m[row.clone()]).for_each(|e| *e *= weight);
+            main.row_mut(i).2.iter_mut().for_each(|slope| *slope *= weight);
+        }
+        let sums = self.sums;
+        if !weights.is_empty() || !self.nested.is_empty() {
+            sums.blamed_columns.resize(d, 0.0);
+            let blamed = self.nested.first().unwrap_or(&self.main);
+            reduce::add_column_sums(&mut sums.blamed_columns, blamed);
+        }
+        sums.penalty = cost.apply(if options.rule == Rule::Gated { second } else { main });
+        cost.by_pre_activations(main);
+    }
+}
 
 /// `error = v · W_dec − c`, `slopes = error · W_decᵀ` at the active pairs.
 fn reconstruct(state: &TrainState, row: Row<'_>, error: &mut [f32], c: &[f32]) {
@@ -203,40 +259,4 @@ fn reconstruct(state: &TrainState, row: Row<'_>, error: &mut [f32], c: &[f32]) {
 /// `slopes = error · W_decᵀ` at the active pairs.
 fn slope(state: &TrainState, (features, _, slopes): Row<'_>, error: &[f32]) {
     dot_rows(slopes, &state.w_dec.value, features, error);
-}
-
-/// The same for nested dictionaries. `error` becomes that of the largest, `nested[i]` the sum of those from the i-th on (there is one
-/// less than dictionaries: the last sum is `error` itself). Returns the sum of all squares.
-fn reconstruct_nested(
-    state: &TrainState,
-    widths: &[usize],
-    (features, values, slopes): Row<'_>,
-    error: &mut [f32],
-    mut nested: Vec<&mut [f32]>,
-    c: &[f32],
-) -> f64 {
-    let w_dec = &state.w_dec.value;
-    error.iter_mut().zip(c).for_each(|(e, c)| *e = -c);
-    let (mut start, mut squares) = (0, 0.0);
-    let mut ranges = Vec::with_capacity(widths.len());
-    for (level, &width) in widths.iter().enumerate() {
-        let end = features.partition_point(|&f| (f as usize) < width);
-        add_rows(error, w_dec, &features[start..end], &values[start..end]);
-        squares += reduce::sum_of_squares(error);
-        if let Some(sum) = nested.get_mut(level) {
-            sum.copy_from_slice(error);
-        }
-        ranges.push(start..end);
-        start = end;
-    }
-    let mut after: &[f32] = error;
-    for sum in nested.iter_mut().rev() {
-        sum.iter_mut().zip(after).for_each(|(s, e)| *s += e);
-        after = sum;
-    }
-    for (level, range) in ranges.into_iter().enumerate() {
-        let seen = nested.get(level).map_or(&*error, |sum| &**sum);
-        dot_rows(&mut slopes[range.clone()], w_dec, &features[range], seen);
-    }
-    squares
 }

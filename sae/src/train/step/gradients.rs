@@ -6,12 +6,16 @@ use super::batch::CentredBatch;
 use super::errors::Errors;
 use super::loss::Scales;
 use super::options::{Penalty, Plan, Rule, StepOptions};
+use super::pursuit::Pursuit;
 use super::select::{ActivePairs, ChunkPairs};
+use crate::dictionary::cosine;
 use crate::train::pairs::{Pairs, PairsByFeature};
 use kernels::encode::products;
 use kernels::feature::{self, EncoderGradient, Source};
+use kernels::gather::add_rows;
 use kernels::reduce;
 use kernels::turn::turn;
+use kernels::wide::dot;
 use rayon::prelude::*;
 
 /// Rows of a skip connection that one task makes.
@@ -39,6 +43,10 @@ pub struct Gradients<'a> {
     /// Width of what is reconstructed.
     pub d_out: usize,
     pub batch: &'a CentredBatch,
+    /// What the main codes were encoded from, where that is a corrected input; else empty.
+    pub refined: &'a CentredBatch,
+    /// Steps of matching pursuit.
+    pub pursuit: &'a Pursuit,
     pub errors: &'a Errors,
     pub aux: &'a AuxFeatures,
     pub pairs: &'a FeaturePairs,
@@ -51,6 +59,8 @@ pub struct EncoderGradients {
     pub encoder: EncoderGradient,
     /// Of the parameters that only some rules have.
     pub own: [f32; 2],
+    /// What else the decoder's bias is to blame for, by the norm of what is encoded, `[d]`; empty for most rules.
+    pub by_norm: Vec<f32>,
     slopes: Vec<f32>,
 }
 
@@ -94,16 +104,25 @@ impl FeaturePairs {
 impl Gradients<'_> {
     /// ∂L/∂b_dec through decoding: `2/B Σ_b e_b` over all reconstructions that are not frozen.
     pub fn b_dec(&self) -> Vec<f64> {
+        if self.options.rule == Rule::Pursuit {
+            let bias = self.pursuit.bias(self.d_out);
+            return bias.into_iter().map(|g| g * self.scales.main).collect();
+        }
         let (mut sums, mut second) = (vec![0.0; self.d_out], vec![0.0; self.d_out]);
-        let nested = !self.errors.nested.is_empty();
+        let otherwise = self.errors.blames_otherwise(self.options);
         for chunk in &self.errors.sums {
-            reduce::add(&mut sums, if nested { &chunk.nested_columns } else { &chunk.error_columns });
+            reduce::add(&mut sums, if otherwise { &chunk.blamed_columns } else { &chunk.error_columns });
             reduce::add(&mut second, &chunk.second_columns);
         }
         sums.iter_mut().for_each(|s| *s *= self.scales.main);
-        if self.options.rule != Rule::Gated {
-            sums.iter_mut().zip(second).for_each(|(s, second)| *s += self.scales.second * second);
-        }
+        let second_scale = match self.options.rule {
+            // Held constant.
+            Rule::Gated => 0.0,
+            // The bias is subtracted from the input that was corrected.
+            _ if self.options.refine.is_some() => -self.scales.second,
+            _ => self.scales.second,
+        };
+        sums.iter_mut().zip(second).for_each(|(s, second)| *s += second_scale * second);
         sums
     }
 
@@ -130,7 +149,10 @@ impl Gradients<'_> {
     /// ∂L/∂W_dec of feature `f`.
     pub fn decoder(&self, f: usize, out: &mut Vec<f32>) {
         let Self { errors, pairs, .. } = self;
-        let main = pairs.main.source(f, errors.of_feature(f, &self.options.widths), &[]);
+        if self.options.rule == Rule::Pursuit {
+            return feature::decoder_gradient(out, self.d_out, &self.pursuit.sources(f));
+        }
+        let main = pairs.main.source(f, errors.of_feature(f), &[]);
         let mut second = pairs.second.source(f, &errors.second, &[]);
         let aux = pairs.aux.source(f, &errors.aux, &[]);
         if self.options.rule == Rule::Gated {
@@ -143,14 +165,33 @@ impl Gradients<'_> {
         }
     }
 
-    /// The other gradients of feature `f`, whose own parameters are `own`.
-    pub fn encoder(&self, f: usize, own: &[f32], out: &mut EncoderGradients) {
+    /// Adds to `out`, ∂L/∂W_dec of feature `f`, what goes through its encoder row `e = d + v`, v at right angles to d: with g = ∂L/∂e,
+    /// `g − (g·d) v`. The encoder's gradient is left in `encoder`.
+    pub fn through_encoder(
+        &self,
+        f: usize,
+        (e, d): (&[f32], &[f32]),
+        own: (f32, &[f32]),
+        encoder: &mut EncoderGradients,
+        out: &mut [f32],
+    ) {
+        self.encoder(f, own, encoder);
+        let along = dot(&encoder.encoder.row, d) as f32;
+        for (((out, g), e), d) in out.iter_mut().zip(&encoder.encoder.row).zip(e).zip(d) {
+            *out += g - along * (e - d);
+        }
+    }
+
+    /// The other gradients of feature `f`, whose bias is `bias` and whose own parameters are `own`.
+    pub fn encoder(&self, f: usize, (bias, own): (f32, &[f32]), out: &mut EncoderGradients) {
         let (d, pairs, centred) = (self.d, self.pairs, self.batch.rows().centred);
-        let mut main = pairs.main.source(f, &[], centred);
+        let corrected = self.refined.rows().centred;
+        let mut main = pairs.main.source(f, &[], if corrected.is_empty() { centred } else { corrected });
         let second = pairs.second.source(f, &[], centred);
         let aux = pairs.aux.source(f, &[], centred);
-        let EncoderGradients { encoder, own: own_gradient, slopes } = out;
+        let EncoderGradients { encoder, own: own_gradient, by_norm, slopes } = out;
         *own_gradient = [0.0; 2];
+        by_norm.clear();
         slopes.clear();
         match self.options.rule {
             Rule::Jump { bandwidth } => {
@@ -172,6 +213,14 @@ impl Gradients<'_> {
                 encoder.collect(d, &[main, second, aux]);
                 encoder.bias = second.slopes.iter().chain(aux.slopes).sum();
             }
+            Rule::Cosine(_) => {
+                encoder.collect(d, &[main, second, aux]);
+                let slopes = self.by_norms(&main, (bias, own[0]), by_norm);
+                encoder.bias = slopes[0] + aux.slopes.iter().sum::<f32>();
+                own_gradient[0] = slopes[1];
+            }
+            // The encoder is the decoder.
+            Rule::Pursuit => encoder.collect(d, &[]),
             _ => encoder.collect(d, &[main, second, aux]),
         }
         if let Some(aux) = self.dense_aux(f) {
@@ -198,6 +247,30 @@ impl Gradients<'_> {
             }
         }
         threshold * sum
+    }
+
+    /// Of codes `v = x̄·ê + b·r^(1−α)`, r = ‖x̄‖: ∂L/∂b and ∂L/∂θ of a feature with these `pairs`, and `Σ s ∂(b·r^(1−α))/∂x̄` in `by_norm`:
+    /// with `w = r^(1−α)`, `∂v/∂b = w`, `∂v/∂θ = −b·w·ln r·α(1−α)` and `∂(b·w)/∂x̄ = b(1−α)·w/r²·x̄`.
+    fn by_norms(&self, pairs: &Source<'_>, (bias, theta): (f32, f32), by_norm: &mut Vec<f32>) -> [f32; 2] {
+        let (alpha, norms) = (cosine::alpha(theta), self.batch.norms());
+        let (mut of_bias, mut of_theta) = (0.0, 0.0);
+        let mut shares = Vec::with_capacity(pairs.tokens.len());
+        for (&token, &slope) in pairs.tokens.iter().zip(pairs.slopes) {
+            let norm = norms[token as usize];
+            let share = slope * ((1.0 - alpha) * norm.ln()).exp();
+            of_bias += share;
+            of_theta -= share * bias * norm.ln() * alpha * (1.0 - alpha);
+            shares.push(share * bias * (1.0 - alpha) / (norm * norm));
+        }
+        by_norm.resize(self.d, 0.0);
+        add_rows(by_norm, pairs.centred, pairs.tokens, &shares);
+        [of_bias, of_theta]
+    }
+
+    /// ∂L/∂θ of a feature whose bias and θ are given, alone.
+    pub fn theta(&self, f: usize, bias: f32, theta: f32) -> f32 {
+        let centred = self.batch.rows().centred;
+        self.by_norms(&self.pairs.main.source(f, &[], centred), (bias, theta), &mut Vec::new())[1]
     }
 
     /// What the auxiliary loss adds to the gradients of feature `f`, where it is computed by dense products.

@@ -19,7 +19,7 @@ pub struct StepReport {
     pub auxk: f64,
     /// What codes cost.
     pub penalty: f64,
-    /// What further reconstructions add to the loss.
+    /// What further reconstructions, and weights of rows, add to the loss.
     pub further: f64,
     /// `Σ_b ‖x_b − x̂_b‖²`
     pub squared_error: f64,
@@ -29,7 +29,7 @@ pub struct StepReport {
     pub columns: Vec<f64>,
     /// Tokens.
     pub tokens: u64,
-    /// Codes above 0.
+    /// Codes that are not 0.
     pub active: u64,
     /// Dead features when the step began.
     pub dead: u64,
@@ -86,7 +86,12 @@ pub fn loss(
     if nests > 1.0 {
         report.further += nested / (n * nests) - report.mse;
     }
+    report.further += errors.tilted;
     let mut scales = Scales { main: 2.0 / (n * nests), second: 2.0 * weight / n, aux: None };
+    if options.refine.is_some() {
+        // What the first guess is to blame for is part of the same reconstruction.
+        scales.second = scales.main;
+    }
     // The residual's spread; without any there is nothing that could be explained.
     let spread = reduce::centred_sum_of_squares(tokens as u64, &error_columns, report.squared_error);
     if aux.used && spread > 0.0 {

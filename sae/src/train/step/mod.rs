@@ -25,8 +25,12 @@
 //! | `batch` | the batch, centred |
 //! | `aux` | which features have the auxiliary loss, and that loss by dense products |
 //! | `select` | which pairs are active: `[B, F]` never exists |
+//! | `pursuit` | matching pursuit, forward and backward |
+//! | `refine` | one correction of the codes by what they leave, forward and backward |
 //! | `penalty` | what codes cost |
 //! | `errors` | errors and slopes at the active pairs, of every reconstruction that the loss has |
+//! | `nested` | which nested dictionary adds a feature, their reconstructions |
+//! | `tilt` | what rows count for |
 //! | `loss` | sums, and the constants of the gradients |
 //! | `gradients` | by feature |
 //! | `update` | projection, Adam, unit norm |
@@ -52,6 +56,7 @@
 //! - Multi-TopK: with 4k active features per token instead of k, times 1/8.
 //! - Matryoshka (Bussmann et al. 2025): nested dictionaries of the first F₁ < F₂ < … < F features, each with the active pairs that fall on
 //!   it. Our loss is the mean over the nested dictionaries, not their sum, so that learning rate and AuxK mean what they mean elsewhere.
+//!   `nested` says which features the dictionaries have, and what each feature is to blame for.
 //! - Gated (Rajamanoharan et al. 2024): from the gate's codes relu(z), with the decoder held constant, next to λ·Σ relu(z).
 //!
 //! A transcoder reconstructs `y` and not its input: `z = x · W_encᵀ + b_enc` and `e = v · W_dec + b_dec − y`; everything else is the same.
@@ -67,12 +72,16 @@ pub mod cross_layer;
 mod errors;
 mod gradients;
 mod loss;
+mod nested;
 pub mod options;
 pub mod parts;
 mod penalty;
 pub mod prepare;
+pub mod pursuit;
+mod refine;
 mod resample;
 mod select;
+mod tilt;
 mod update;
 
 pub use aux::dense::DENSE;
@@ -90,8 +99,11 @@ use context::{Chunking, Context};
 use errors::Errors;
 use gradients::{FeaturePairs, Gradients};
 use kernels::adam::AdamStep;
+use options::Rule;
 use parts::{Part, Parts};
 use penalty::CodeCost;
+use pursuit::Pursuit;
+use refine::Refinement;
 use select::rows::FeatureRows;
 use select::{ActivePairs, SearchMemory};
 
@@ -119,6 +131,8 @@ struct StepMemory {
     aux: AuxFeatures,
     search: SearchMemory,
     pairs: ActivePairs,
+    refinement: Refinement,
+    pursuit: Pursuit,
     errors: Errors,
     by_feature: FeaturePairs,
     /// Of a layer of a cross-layer transcoder: the constants of its gradients, and the scale of its penalty after the step.
@@ -232,10 +246,12 @@ impl Stepper {
         memory: &'a StepMemory,
         state: &TrainState,
     ) -> Gradients<'a> {
-        let StepMemory { batch, aux, errors, by_feature, joint, .. } = memory;
+        let StepMemory { batch, aux, errors, by_feature, joint, refinement, pursuit, .. } = memory;
+        let refined = &refinement.batch;
         let (d, d_out) = (state.d, state.d_out);
         let (tokens, plan) = (batch.rows().centred.len() / d, options.plan(state.step + 1));
-        Gradients { options, plan, tokens, d, d_out, batch, errors, aux, pairs: by_feature, scales: joint.0 }
+        let (pairs, scales) = (by_feature, joint.0);
+        Gradients { options, plan, tokens, d, d_out, batch, refined, pursuit, errors, aux, pairs, scales }
     }
 
     /// The last part: the update. Returns the mean norm of decoder rows before it was made 1.
@@ -280,7 +296,7 @@ fn forward<'a>(
     state: &TrainState,
     tokens: Tokens<'_>,
 ) -> Forward<'a> {
-    let StepMemory { batch, aux, search, pairs, errors, by_feature, .. } = memory;
+    let StepMemory { batch, aux, search, pairs, refinement, pursuit, errors, by_feature, .. } = memory;
     let plan = options.plan(state.step + 1);
     let (d, d_out, n) = (state.d, state.d_out, tokens.x.len() / state.d);
     let context = Context { state, options, plan, chunking: *chunking, tokens: n };
@@ -289,15 +305,22 @@ fn forward<'a>(
     batch.set(&context, tokens);
     parts.end(Part::Prepare);
     select::select(&context, rows, batch, aux, search, pairs);
+    refinement.correct(&context, (rows, batch), pairs);
+    if plan.rule == Rule::Pursuit {
+        pursuit.select(&context, batch, pairs);
+    }
     parts.end(Part::Search);
     let cost = CodeCost::of(&context, pairs);
     errors.measure(&context, (batch, tokens.reconstructed()), aux, &cost, pairs);
+    refine::go_back(&context, errors, pairs);
     parts.end(Part::Errors);
     let (report, scales) = loss::loss(&context, pairs, errors, aux, &cost);
     by_feature.set((state.features, chunking.rows), (d, d_out), pairs, batch, errors, aux, scales);
+    pursuit.go_back(&context, batch, errors, scales.main);
     parts.end(Part::Group);
+    let (pairs, refined) = (by_feature, &refinement.batch);
     let gradients =
-        Gradients { options, plan, tokens: n, d, d_out, batch, errors, aux, pairs: by_feature, scales };
+        Gradients { options, plan, tokens: n, d, d_out, batch, refined, pursuit, errors, aux, pairs, scales };
     Forward { report, gradients, penalty_scale: cost.scale }
 }
 

@@ -11,12 +11,19 @@ use kernels::shrink::Shrinkage;
 pub enum Rule {
     /// The k best features of each token: TopK.
     Token,
+    /// The k features of largest |z| of each token, whose codes keep their sign: AbsTopK.
+    AbsToken,
     /// The B·k best pairs of the batch: BatchTopK.
     Mutual,
     /// The m_i best tokens of each feature, after a phase of mutual choice.
     Feature,
     /// The best features of each token in each block: block choice. k does not change over the run.
     Block(Blocks),
+    /// The k best of each token, or B·k of the batch, by a mixture of cosine and inner product ([`crate::dictionary::Cosine`]). The feature's
+    /// own parameter is θ, α = sigmoid(θ), and its encoder row has norm 1.
+    Cosine(CosineRule),
+    /// At most k features of each token, one at a time, each the best for what the ones before it left: matching pursuit.
+    Pursuit,
     /// Every positive pre-activation: ReLU.
     Active,
     /// Every pre-activation above the threshold of a shrinkage, shrunk; λ here is that at the end of the run.
@@ -34,17 +41,31 @@ impl Rule {
     /// Whether a token's active features depend on nothing but the token.
     #[cfg(test)]
     pub fn decides_alone(self) -> bool {
-        !matches!(self, Self::Mutual | Self::Feature)
+        !matches!(self, Self::Feature) && !self.ranks_batch()
+    }
+
+    /// Whether the best pairs of the whole batch are active.
+    pub fn ranks_batch(self) -> bool {
+        matches!(self, Self::Mutual | Self::Cosine(CosineRule { of_batch: true, .. }))
     }
 
     /// Numbers that a feature learns besides its rows and its bias.
     pub fn own_parameters(self) -> usize {
         match self {
-            Self::Jump { .. } => 1,
+            Self::Jump { .. } | Self::Cosine(_) => 1,
             Self::Gated => 2,
             _ => 0,
         }
     }
+}
+
+/// Who shares what where scores are between cosine and inner product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CosineRule {
+    /// Whether the budget is that of the batch instead of each token's.
+    pub of_batch: bool,
+    /// Whether all features have one α.
+    pub shared: bool,
 }
 
 /// What the codes of a token cost.
@@ -151,6 +172,14 @@ pub struct StepOptions {
     pub budgets: Option<Budgets>,
     /// Matryoshka: numbers of features of the nested dictionaries, ascending, the last is F. Empty for a single one.
     pub widths: Vec<usize>,
+    /// Whether inner nested dictionaries see what smaller ones reconstruct as a constant.
+    pub detached_widths: bool,
+    /// Whether the nested dictionaries are of the most frequent features instead of the first ones.
+    pub sorted_widths: bool,
+    /// η of a correction of the codes by what they leave; `None` without one.
+    pub refine: Option<f32>,
+    /// t of the tilted loss; 0 for the mean over rows.
+    pub tilt: f64,
     pub penalty: Penalty,
     /// λ.
     pub sparsity: Ramp,
@@ -158,6 +187,8 @@ pub struct StepOptions {
     pub power: Ramp,
     pub aux: Aux,
     pub resampling: Option<Resampling>,
+    /// Whether ⟨e, d⟩ = 1 for the encoder and decoder rows of every feature.
+    pub aligned: bool,
     /// Whether decoder rows stay as they are.
     pub frozen_decoder: bool,
     /// Whether encoder rows and their biases stay as they are.
@@ -193,11 +224,16 @@ impl StepOptions {
             multi: None,
             budgets: None,
             widths: Vec::new(),
+            detached_widths: false,
+            sorted_widths: false,
+            tilt: 0.0,
+            refine: None,
             penalty: Penalty::None,
             sparsity: Ramp::constant(0.0),
             power: Ramp::constant(1.0),
             aux: Aux { coefficient: 0.0, k: 0, zipf: None },
             resampling: None,
+            aligned: false,
             frozen_decoder: false,
             frozen_encoder: false,
             cone: Vec::new(),

@@ -81,6 +81,7 @@ mod tests {
             norm_limit: limit,
             rms: Vec::new(),
             mean_ratio: 0.0,
+            whitening: None,
             target: None,
             later: Vec::new(),
         };

@@ -1,7 +1,12 @@
 //! Batches of scaled rows from the stream.
 
+use std::sync::Arc;
+
+use storage::whitening::Whitening;
+
 use super::pools::Pools;
 use crate::train::statistics::{Statistics, TargetStatistics};
+use crate::whiten;
 use crate::{Error, Result};
 use kernels::feature::norm_squared;
 
@@ -29,6 +34,7 @@ pub struct Batches {
     pools: Pools,
     d: usize,
     scale: f32,
+    whitening: Option<Arc<Whitening>>,
     target: Option<TargetStatistics>,
     limit: Option<f32>,
     /// Of each layer after the first.
@@ -43,8 +49,18 @@ impl Batches {
     /// with `epoch_rows` rows. Where the statistics are of several layers, rows are what all of them read, then what all of them write.
     pub fn new(pools: Pools, d: usize, statistics: &Statistics, epoch_rows: u64, left_out: u64) -> Self {
         let (target, limit) = (statistics.target.clone(), statistics.norm_limit);
-        let later = statistics.later.clone();
-        Self { pools, d, scale: statistics.input_scale, target, limit, later, epoch_rows, left_out }
+        let (whitening, later) = (statistics.whitening.clone(), statistics.later.clone());
+        Self {
+            pools,
+            d,
+            scale: statistics.input_scale,
+            whitening,
+            target,
+            limit,
+            later,
+            epoch_rows,
+            left_out,
+        }
     }
 
     /// Makes `batch` the next `rows` rows.
@@ -88,6 +104,7 @@ impl Batches {
                 continue;
             }
             match &self.target {
+                None if self.whitening.is_some() => batch.x.extend_from_slice(row),
                 None => {
                     batch.x.extend(row.iter().map(|x| x * self.scale));
                     batch.gradients.extend(gradients.iter().map(|g| g / self.scale));
@@ -105,6 +122,10 @@ impl Batches {
             }
             taken += 1;
             rejected = 0;
+        }
+        if let Some(whitening) = &self.whitening {
+            whiten::apply(whitening, &mut batch.x);
+            batch.x.iter_mut().for_each(|x| *x *= self.scale);
         }
         (batch.position, batch.left_out) = (self.pools.position(), self.left_out);
         Ok(())
@@ -138,6 +159,7 @@ mod tests {
             norm_limit: None,
             rms: Vec::new(),
             mean_ratio: 0.0,
+            whitening: None,
             target: None,
             later: Vec::new(),
         }

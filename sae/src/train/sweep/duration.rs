@@ -44,6 +44,7 @@ fn shape(config: &TrainConfig, d: usize) -> Option<StepShape> {
         && matches!(
             config.method,
             Method::Topk
+                | Method::AbsTopk
                 | Method::MutualChoice
                 | Method::FeatureChoice
                 | Method::BlockChoice

@@ -1,6 +1,6 @@
 //! What training needs, estimated from shapes: enough to decide how many runs fit at once, and to tell it before anything begins.
 
-use crate::train::config::{AuxLoss, FrozenDecoder, Resolved};
+use crate::train::config::{AuxLoss, FrozenDecoder, Method, Resolved};
 use crate::train::runs::group::TURN;
 use crate::train::step::{CHUNK_ROWS, DENSE};
 use crate::train::stream::dataset_rows::RANGES_AT_ONCE;
@@ -43,7 +43,9 @@ fn of_layer(resolved: &Resolved, threads: u64) -> u64 {
     let state = 3 * NUMBER * (2 * features * d + features * (1 + own) + d) + 20 * features;
     let counts = if config.history != Some(0) { 2 * NUMBER * features } else { 0 };
     let gradients = u64::from(resolved.needs_gradients());
-    let second = u64::from(config.multi_topk.is_some() || own == 2);
+    // A correction has its input and what the first guess is to blame for.
+    let refined = 2 * u64::from(config.lista_step.is_some());
+    let second = u64::from(config.multi_topk.is_some() || own == 2) + refined;
     let nested = config.widths.as_ref().map_or(0, |widths| widths.len() as u64 - 1);
     let helped = u64::from(config.aux != Some(AuxLoss::None));
     let matrices = NUMBER
@@ -76,8 +78,15 @@ fn of_layer(resolved: &Resolved, threads: u64) -> u64 {
     let soft = config.freeze_decoder == Some(FrozenDecoder::Soft);
     let cone = if soft { NUMBER * features * d } else { 0 };
     // A square matrix with moments and gradient, and columns of errors and activations.
+    // What every step of a token began with and its gradient.
+    let steps = match config.method {
+        Method::MatchingPursuit => config.k_start.unwrap_or(config.k) as u64,
+        _ => 0,
+    };
+    let pursued = 2 * NUMBER * batch * d * steps;
+    let aligned = if config.align_encoder { NUMBER * features * d } else { 0 };
     let skip = if config.skip { NUMBER * (4 * d * d + 2 * batch * d) } else { 0 };
-    skip + state + cone + counts + matrices + search + matches + collected
+    skip + aligned + pursued + state + cone + counts + matrices + search + matches + collected
 }
 
 /// More bytes until a quarter of the features is dead and has the auxiliary loss: by dense products, of codes and slopes in f32

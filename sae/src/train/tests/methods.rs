@@ -1,12 +1,12 @@
 //! Whole runs of every method, on datasets on disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use storage::RunRecord;
 
 use super::{planted, planted_unevenly, small_config, weights, write};
 use crate::Quiet;
-use crate::dictionary::{Dictionary, Selection};
+use crate::dictionary::{Dictionary, Pick, Selection};
 use crate::train::*;
 use kernels::chance::{Purpose, generator, normal};
 use lm::progress::StopAfter;
@@ -20,7 +20,7 @@ pub fn write_with_gradients(dir: &Path, rows: usize, d: usize) -> Vec<f32> {
     x
 }
 
-fn config_of(method: Method) -> TrainConfig {
+pub fn config_of(method: Method) -> TrainConfig {
     let mut config = TrainConfig { method, threads: Some(2), ..small_config() };
     if method.is_feature_choice() {
         // 60 steps: the rates of the first half are what the law is fitted to.
@@ -38,23 +38,27 @@ fn every_method_is_resumed_to_the_same_bits_on_any_number_of_threads() {
     let data = folder.path().join("data");
     write_with_gradients(&data, 2500, 16);
     for method in Method::ALL {
-        let whole = folder.path().join(format!("{method} whole"));
-        let config = config_of(method);
-        let outcome = run(&config, &data, &whole, false, &mut Quiet).unwrap();
-        assert!(outcome.l0 > 0.0 && outcome.fve.is_finite(), "{method}: {outcome:?}");
-        assert_eq!(RunRecord::read(&whole).unwrap().method, method.name());
-        let out = folder.path().join(format!("{method} stopped"));
-        for (i, steps) in [14, 21, 9].into_iter().enumerate() {
-            let config = TrainConfig { threads: Some(1 + i % 2), ..config.clone() };
-            let stopped = run(&config, &data, &out, i > 0, &mut StopAfter::new(steps));
-            assert!(matches!(stopped, Err(Error::Stopped(_))), "{method}: {stopped:?}");
-        }
-        resume(&out, &mut Quiet).unwrap();
-        assert!(weights(&out) == weights(&whole), "{method}");
-        let (a, b) = (RunRecord::read(&out).unwrap(), RunRecord::read(&whole).unwrap());
-        assert_eq!(a.thresholds, b.thresholds, "{method}");
-        assert_eq!(a.thresholds.is_some(), method.fits_thresholds());
+        resumes(folder.path(), &data, method.name(), &config_of(method));
     }
+}
+
+/// Trains `config` without a stop and with three, and expects the same bits. Returns the folder of a run.
+pub fn resumes(folder: &Path, data: &Path, name: &str, config: &TrainConfig) -> PathBuf {
+    let (whole, out) = (folder.join(format!("{name} whole")), folder.join(format!("{name} stopped")));
+    let outcome = run(config, data, &whole, false, &mut Quiet).unwrap();
+    assert!(outcome.l0 > 0.0 && outcome.fve.is_finite(), "{name}: {outcome:?}");
+    assert_eq!(RunRecord::read(&whole).unwrap().method, config.method.name());
+    for (i, steps) in [14, 21, 9].into_iter().enumerate() {
+        let config = TrainConfig { threads: Some(1 + i % 2), ..config.clone() };
+        let stopped = run(&config, data, &out, i > 0, &mut StopAfter::new(steps));
+        assert!(matches!(stopped, Err(Error::Stopped(_))), "{name}: {stopped:?}");
+    }
+    resume(&out, &mut Quiet).unwrap();
+    assert!(weights(&out) == weights(&whole), "{name}");
+    let (a, b) = (RunRecord::read(&out).unwrap(), RunRecord::read(&whole).unwrap());
+    assert_eq!(a.thresholds, b.thresholds, "{name}");
+    assert_eq!(a.thresholds.is_some(), config.method.fits_thresholds());
+    whole
 }
 
 /// Codes per token by the dictionary on disk, on raw held-out rows.
@@ -90,8 +94,10 @@ fn thresholds_give_the_l0_of_training_on_held_out_tokens() {
         assert!((fit.l0_threshold / fit.l0_training - 1.0).abs() < 0.05, "{method}: {fit:?}");
         let on_disk = l0_on_disk(&out, &held_out);
         assert!((on_disk / fit.l0_training - 1.0).abs() < 0.05, "{method}: {on_disk} and {fit:?}");
-        let Selection::Threshold(thresholds) = Dictionary::load(&out).unwrap().selection else {
-            panic!("{method} selects by thresholds")
+        let thresholds = match Dictionary::load(&out).unwrap().selection {
+            Selection::Threshold(thresholds) => thresholds,
+            Selection::Cosine(cosine) if matches!(cosine.pick, Pick::Above(_)) => continue,
+            other => panic!("{method} selects by {other:?}"),
         };
         let same = thresholds.iter().all(|t| *t == thresholds[0]);
         assert_eq!(same, fit.kind == "one");
@@ -293,7 +299,15 @@ fn rescaled_activations_give_the_same_dictionary_in_their_unit() {
     // A power of two, so that every product is the same to the bit.
     let factor = 64.0_f32;
     let scaled: Vec<f32> = x.iter().map(|v| v * factor).collect();
-    for method in [Method::Topk, Method::MutualChoice, Method::FeatureChoice, Method::Jumprelu] {
+    for method in [
+        Method::Topk,
+        Method::MutualChoice,
+        Method::FeatureChoice,
+        Method::Jumprelu,
+        Method::AbsTopk,
+        Method::CosineMutual,
+        Method::MatchingPursuit,
+    ] {
         let train = |name: &str, x: &[f32]| {
             let (data, out) = (
                 folder.path().join(format!("{name} {method}")),

@@ -2,6 +2,7 @@
 
 mod cross_layer;
 pub mod methods;
+mod options;
 mod transcoders;
 
 use std::sync::Arc;

@@ -69,6 +69,7 @@ fn a_transcoder_explains_a_target_in_another_unit() {
     // Budgets by rank suit these features, which all fire equally often, less.
     let least = [
         (Method::Topk, 0.8),
+        (Method::AbsTopk, 0.5),
         (Method::MutualChoice, 0.8),
         (Method::FeatureChoice, 0.4),
         (Method::Jumprelu, 0.6),

@@ -15,6 +15,10 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use storage::run::ThresholdFit;
 
+mod ranked;
+
+use ranked::{Ranked, RankedMemory};
+
 use super::config::{Inference, Resolved};
 use super::state::TrainState;
 use super::statistics::Statistics;
@@ -44,9 +48,17 @@ pub struct TrainedRun<'a> {
 /// What was fitted.
 #[derive(Debug)]
 pub struct FittedThresholds {
-    /// `[F]`, for scaled activations.
-    pub thresholds: Vec<f32>,
+    pub thresholds: Thresholds,
     pub record: ThresholdFit,
+}
+
+/// Thresholds for scaled activations.
+#[derive(Debug, Clone)]
+pub struct Thresholds {
+    /// `[F]`
+    pub each: Vec<f32>,
+    /// Of the first guess, where codes are corrected.
+    pub first: Option<f32>,
 }
 
 /// Fits thresholds for a trained state if the method needs any: on held-out rows, or where no document is held out on the rest of the
@@ -86,17 +98,27 @@ pub fn fit(
         Some(_) => vec![0.0; state.d],
     };
     let mut source = Blocks { batches: &mut batches, batch: Batch::default(), subtracted, done: 0, progress };
+    let options = resolved.step_options(statistics);
+    let (k, mut ranked, mut first) = (resolved.config.k as f64, Ranked::of(state, &options), None);
+    let mut fitted = 0;
+    if let Some(step) = options.refine {
+        // The first guess has a threshold of its own, and the codes depend on it.
+        fitted = (fitting / 2).max(1);
+        let threshold = one((state, &ranked), k, fitted, threads, &mut source)?;
+        first = Some(threshold);
+        ranked = Ranked::Corrected { step, first: threshold };
+    }
+    let left = fitting.saturating_sub(fitted).max(1);
     let thresholds = match resolved.config.method.inference() {
         Inference::ThresholdEach => {
             let rates = state.budgets.iter().map(|&m| f64::from(m) / resolved.config.batch as f64);
-            each(state, &rates.collect::<Vec<_>>(), fitting.max(1), threads, &mut source)?
+            each(state, &rates.collect::<Vec<_>>(), left, threads, &mut source)?
         }
         _ => {
-            let threshold = one(state, resolved.config.k as f64, fitting.max(1), threads, &mut source)?;
-            vec![threshold; state.features]
+            vec![one((state, &ranked), k, left, threads, &mut source)?; state.features]
         }
     };
-    let l0_threshold = count(state, &thresholds, check, threads, &mut source)?;
+    let l0_threshold = count((state, &ranked), &thresholds, check, threads, &mut source)?;
     progress.end(&format!("L0 {l0_threshold:.2} by threshold, {l0_training:.2} in training"));
     let kind = if resolved.config.method.inference() == Inference::ThresholdEach { "each" } else { "one" };
     let record = ThresholdFit {
@@ -107,7 +129,7 @@ pub fn fit(
         l0_training,
         l0_threshold,
     };
-    Ok(Some(FittedThresholds { thresholds, record }))
+    Ok(Some(FittedThresholds { thresholds: Thresholds { each: thresholds, first }, record }))
 }
 
 /// Rows, a block at a time.
@@ -142,23 +164,21 @@ impl Blocks<'_> {
     }
 }
 
-/// Makes `out` the pre-activations `[n, F]` of the centred rows `[n, d]`.
-fn pre_activations(state: &TrainState, centred: &[f32], out: &mut Vec<f32>) {
-    products(out, centred, &state.w_enc.value, state.d);
-    for row in out.chunks_exact_mut(state.features) {
-        row.iter_mut().zip(&state.b_enc.value).for_each(|(z, b)| *z += b);
-    }
-}
-
-/// The θ above which there are `k` pre-activations per token.
-fn one(state: &TrainState, k: f64, rows: u64, threads: &ThreadPool, source: &mut Blocks<'_>) -> Result<f32> {
+/// The θ above which there are `k` of the ranked numbers per token.
+fn one(
+    (state, ranked): (&TrainState, &Ranked),
+    k: f64,
+    rows: u64,
+    threads: &ThreadPool,
+    source: &mut Blocks<'_>,
+) -> Result<f32> {
     let mut histogram = Histogram::default();
     let width = chunk_rows(state.features) * state.d;
     source.each(rows, |centred| {
-        let counted = |(mut histogram, mut z): (Histogram, Vec<f32>), rows: &[f32]| {
-            pre_activations(state, rows, &mut z);
-            histogram.add(&z);
-            (histogram, z)
+        let counted = |(mut histogram, mut memory): (Histogram, RankedMemory), rows: &[f32]| {
+            ranked.fill(state, rows, &mut memory);
+            histogram.add(&memory.scores);
+            (histogram, memory)
         };
         let part = threads.install(|| {
             let parts = centred.par_chunks(width).fold(Default::default, counted);
@@ -202,7 +222,7 @@ fn each(
 
 /// Codes per token by `thresholds`, mean over the next `rows` rows.
 fn count(
-    state: &TrainState,
+    (state, ranked): (&TrainState, &Ranked),
     thresholds: &[f32],
     rows: u64,
     threads: &ThreadPool,
@@ -211,12 +231,14 @@ fn count(
     let mut codes = 0;
     let width = chunk_rows(state.features) * state.d;
     source.each(rows, |centred| {
-        let above = |z: &mut Vec<f32>, rows: &[f32]| {
-            pre_activations(state, rows, z);
+        let above = |memory: &mut RankedMemory, rows: &[f32]| {
+            ranked.fill(state, rows, memory);
             let passes = |(z, threshold): (&f32, &f32)| u64::from(*z > threshold.max(0.0));
-            z.chunks_exact(state.features).flat_map(|z| z.iter().zip(thresholds)).map(passes).sum::<u64>()
+            let rows = memory.scores.chunks_exact(state.features);
+            rows.flat_map(|z| z.iter().zip(thresholds)).map(passes).sum::<u64>()
         };
-        codes += threads.install(|| centred.par_chunks(width).map_init(Vec::new, above).sum::<u64>());
+        codes +=
+            threads.install(|| centred.par_chunks(width).map_init(RankedMemory::default, above).sum::<u64>());
     })?;
     Ok(codes as f64 / rows as f64)
 }

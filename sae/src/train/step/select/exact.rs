@@ -6,9 +6,9 @@ use super::memory::ThreadMemory;
 use super::rows::PackedRows;
 use super::{ActivePairs, ChunkPairs, SearchMemory};
 use crate::dictionary::score::{Score, is_silent};
-use crate::dictionary::{Codes, Shrunk};
+use crate::dictionary::{Codes, Shrunk, cosine};
 use crate::train::step::aux::AuxFeatures;
-use crate::train::step::batch::{CentredBatch, TokenRows};
+use crate::train::step::batch::{CentredBatch, TokenRows, part};
 use crate::train::step::context::Context;
 use crate::train::step::options::Rule;
 use kernels::best::{Best, Entry, SharedBest};
@@ -20,7 +20,7 @@ struct ExactSearch<'a> {
     packed: &'a PackedRows,
     aux: &'a AuxFeatures,
     best: &'a SharedBest,
-    /// Thresholds of JumpReLU, factors e^r of gates, `[F]`.
+    /// Thresholds of JumpReLU, factors e^r of gates, α of cosine scores, `[F]`.
     exponentials: &'a [f32],
     /// How this step shrinks, and the z above which a code is above 0.
     shrunk: Option<(Shrunk, f32)>,
@@ -39,7 +39,11 @@ pub fn select(
     let SearchMemory { spare, best, exponentials, .. } = memory;
     exponentials.clear();
     if own > 0 {
-        exponentials.extend(context.state.own.value.chunks_exact(own).map(|own| own[0].exp()));
+        let of_feature = match context.options.rule {
+            Rule::Cosine(_) => cosine::alpha,
+            _ => f32::exp,
+        };
+        exponentials.extend(context.state.own.value.chunks_exact(own).map(|own| of_feature(own[0])));
     }
     best.restart(context.most_pairs());
     let shrunk = match context.plan.rule {
@@ -55,7 +59,7 @@ pub fn select(
         let tokens = batch.rows().part(i, width);
         spare.with(|memory| search.chunk(i * context.chunking.rows, tokens, chunk, memory));
     });
-    if context.plan.rule == Rule::Mutual {
+    if context.plan.rule.ranks_batch() {
         give_best(context, best, &mut pairs.chunks);
     }
 }
@@ -102,7 +106,7 @@ impl ExactSearch<'_> {
         chunk: &mut ChunkPairs,
         memory: &mut ThreadMemory,
     ) {
-        let Self { context: Context { state, options, plan, .. }, packed, best, .. } = self;
+        let Self { context: Context { state, plan, .. }, packed, best, .. } = self;
         let (d, features) = (state.d, state.features);
         packed.encoder.products(&mut memory.scores.products, tokens.centred, &state.w_enc.value, d);
         if !tokens.gradients.is_empty() {
@@ -111,9 +115,13 @@ impl ExactSearch<'_> {
         best.begin(&mut memory.best, self.context.most_pairs());
         for row in 0..tokens.centred.len() / d {
             self.aux(row, chunk, memory);
-            let silent = is_silent(tokens.gradient(row, d));
             match plan.rule {
-                Rule::Token => self.largest(row, silent, chunk, memory),
+                rule if rule.ranks_batch() => {
+                    self.score(row, tokens, memory);
+                    let first = (first_row + row) as u64 * features as u64;
+                    memory.best.take(&memory.scores.scores, &memory.scores.z, first);
+                }
+                Rule::Token | Rule::AbsToken | Rule::Cosine(_) => self.largest(row, tokens, chunk, memory),
                 Rule::Block(blocks) => {
                     let (features, values) = memory.largest.of_blocks(
                         memory.scores.row(row, features),
@@ -122,18 +130,13 @@ impl ExactSearch<'_> {
                     );
                     chunk.main.codes.push_row(features, values);
                 }
-                Rule::Mutual => {
-                    memory.scores.score(row, &state.b_enc.value, options.score, silent);
-                    let first = (first_row + row) as u64 * features as u64;
-                    memory.best.take(&memory.scores.scores, &memory.scores.z, first);
-                }
                 Rule::Active | Rule::Jump { .. } | Rule::Gated | Rule::Shrunk(_) => {
                     self.above(row, chunk, memory);
                 }
-                Rule::Feature => {}
+                Rule::Mutual | Rule::Feature | Rule::Pursuit => {}
             }
         }
-        if plan.rule == Rule::Mutual {
+        if plan.rule.ranks_batch() {
             best.merge(&mut memory.best);
         }
     }
@@ -159,14 +162,32 @@ impl ExactSearch<'_> {
         }
     }
 
-    /// The best features of token `row`; of a second reconstruction too.
-    fn largest(&self, row: usize, silent: bool, chunk: &mut ChunkPairs, memory: &mut ThreadMemory) {
-        let Context { state, options, .. } = self.context;
-        let ThreadMemory { scores, largest, .. } = memory;
-        let (bias, plain) = (&state.b_enc.value, options.score == Score::Plain);
-        if !plain {
-            scores.score(row, bias, options.score, silent);
+    /// Makes the scores of token `row` those that the rule ranks by, and z their codes.
+    fn score(&self, row: usize, tokens: TokenRows<'_>, memory: &mut ThreadMemory) {
+        let Context { state, options, plan, .. } = self.context;
+        let (scores, bias) = (&mut memory.scores, &state.b_enc.value);
+        match plan.rule {
+            Rule::AbsToken => scores.magnitudes(row, bias),
+            Rule::Cosine(_) => {
+                let norm = cosine::norm(part(tokens.centred, row, state.d));
+                scores.weigh(row, bias, self.exponentials, norm);
+            }
+            _ => {
+                let silent = is_silent(tokens.gradient(row, state.d));
+                scores.score(row, bias, options.score, silent);
+            }
         }
+    }
+
+    /// The best features of token `row`; of a second reconstruction too.
+    fn largest(&self, row: usize, tokens: TokenRows<'_>, chunk: &mut ChunkPairs, memory: &mut ThreadMemory) {
+        let Context { state, options, plan, .. } = self.context;
+        let bias = &state.b_enc.value;
+        let plain = plan.rule == Rule::Token && options.score == Score::Plain;
+        if !plain {
+            self.score(row, tokens, memory);
+        }
+        let ThreadMemory { scores, largest, .. } = memory;
         for (pairs, k) in [&mut chunk.main, &mut chunk.second].into_iter().zip(self.context.levels()) {
             let Some(k) = k else { continue };
             let (features, values) = match plain {

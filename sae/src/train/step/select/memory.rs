@@ -2,6 +2,7 @@
 
 use super::rows::{QuantisedRows, bias_without_gradient};
 use crate::dictionary::allocation::blocks::Blocks;
+use crate::dictionary::cosine;
 use crate::dictionary::score::{Score, is_silent};
 use crate::train::step::batch::TokenRows;
 use kernels::best::Best;
@@ -43,6 +44,19 @@ impl ScoreMemory {
         self.add(row, bias);
         let range = row * bias.len()..(row + 1) * bias.len();
         score.weigh(&mut self.scores, &self.z, self.along.get(range).unwrap_or_default(), silent);
+    }
+
+    /// Makes `scores` those between cosine and inner product of row `row`, whose norm is `norm`, and `z` their codes.
+    pub fn weigh(&mut self, row: usize, bias: &[f32], alpha: &[f32], norm: f32) {
+        let products = &self.products[row * bias.len()..(row + 1) * bias.len()];
+        cosine::weigh(products, bias, alpha, norm, (&mut self.z, &mut self.scores));
+    }
+
+    /// Makes `z` those of row `row`, and `scores` their magnitudes.
+    pub fn magnitudes(&mut self, row: usize, bias: &[f32]) {
+        self.add(row, bias);
+        self.scores.clear();
+        self.scores.extend(self.z.iter().map(|z| z.abs()));
     }
 
     /// Makes `z` row `row` of the products and `bias`.

@@ -3,7 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `rows` | which search is used, and the rows of features that it reads |
-//! | `exact` | z in chunks of tokens → active pairs; TopK, block choice, BatchTopK, ReLU, JumpReLU, gates |
+//! | `exact` | z in chunks of tokens → active pairs; TopK, AbsTopK, cosine scores, block choice, BatchTopK, ReLU, JumpReLU, gates |
 //! | `candidates` | the same from candidates; TopK |
 //! | `mutual` | the same from candidates; BatchTopK |
 //! | `feature` | tiles of features against the batch, by candidates or from all z; feature choice |
@@ -64,7 +64,7 @@ pub struct SearchMemory {
     /// The score of the worst active pair of the last step of BatchTopK by candidates; 0 before the first.
     worst: f32,
     best: SharedBest,
-    /// Thresholds of JumpReLU, factors e^r of gates, `[F]`.
+    /// Thresholds of JumpReLU, factors e^r of gates, α of cosine scores, `[F]`.
     exponentials: Vec<f32>,
 }
 
@@ -96,6 +96,8 @@ pub fn select(
     memory.lists.resize_with(context.chunks(), Lists::default);
     memory.proposed.resize_with(context.chunks(), mutual::Proposals::default);
     match (context.plan.rule, rows) {
+        // Has its own way (`step::pursuit`).
+        (Rule::Pursuit, _) => {}
         (Rule::Feature, _) => {
             exact::select_aux(context, batch, aux, memory, pairs);
             feature::select(context, rows, batch, memory, pairs);

@@ -322,7 +322,11 @@ fn gradients_equal_finite_differences() {
             let own = case.options.rule.own_parameters();
             for f in 0..F {
                 made.decoder(f, &mut decoder);
-                made.encoder(f, &state.own.value[f * own..(f + 1) * own], &mut gradients);
+                made.encoder(
+                    f,
+                    (state.b_enc.value[f], &state.own.value[f * own..(f + 1) * own]),
+                    &mut gradients,
+                );
                 of_w_enc.extend(doubles(&gradients.encoder.row));
                 of_b_enc.push(f64::from(gradients.encoder.bias));
                 of_w_dec.extend(doubles(&decoder));

@@ -1,5 +1,6 @@
 //! Every method's step against oracles, and what holds for all of them.
 
+mod aligned;
 mod candidates;
 mod cross_layer;
 mod dense;
@@ -7,7 +8,7 @@ mod gradients;
 mod rules;
 
 use super::gradients::EncoderGradients;
-use super::options::{Aux, Budgets, Multi, Penalty, Ramp, Resampling, Rule, Search};
+use super::options::{Aux, Budgets, CosineRule, Multi, Penalty, Ramp, Resampling, Rule, Search};
 use super::*;
 use crate::dictionary::Shrunk;
 use crate::dictionary::allocation::blocks::Blocks;
@@ -46,6 +47,14 @@ fn state(dead: &[usize]) -> TrainState {
         state.b_enc.value[f] -= 0.7;
     }
     state
+}
+
+/// Makes encoder rows d + v, v at right angles to the decoder row d.
+fn align(state: &mut TrainState) {
+    for (e, d) in state.w_enc.value.chunks_exact_mut(D).zip(state.w_dec.value.chunks_exact(D)) {
+        let along = kernels::wide::dot(e, d) as f32 - 1.0;
+        e.iter_mut().zip(d).for_each(|(e, d)| *e -= along * d);
+    }
 }
 
 fn batch() -> Vec<f32> {
@@ -125,6 +134,12 @@ fn cases() -> Vec<Case> {
             s.expected_rates = vec![0.07; F];
         }),
         Case::new("topk, multi", |o, _| o.multi = Some(Multi { multiple: 4.0, weight: 0.125 })),
+        Case::new("abs-topk", |o, _| o.rule = Rule::AbsToken),
+        Case::new("abs-topk, auxk, multi", |o, s| {
+            o.rule = Rule::AbsToken;
+            o.multi = Some(Multi { multiple: 2.0, weight: 0.125 });
+            *s = state(&DEAD);
+        }),
         Case::new("mutual-choice", |o, _| o.rule = Rule::Mutual),
         Case::new("mutual-choice, candidates, auxk, multi", |o, s| {
             (o.rule, o.search) = (Rule::Mutual, Search::Candidates);
@@ -195,6 +210,61 @@ fn cases() -> Vec<Case> {
         Case::new("matryoshka, auxk", |o, s| {
             (o.rule, o.widths) = (Rule::Mutual, vec![3, 11, 12, F]);
             *s = state(&DEAD);
+        }),
+        Case::new("matryoshka, detached", |o, _| {
+            (o.rule, o.widths, o.detached_widths) = (Rule::Mutual, vec![3, 11, 20, F], true);
+        }),
+        Case::new("matryoshka, detached, sorted, auxk", |o, s| {
+            (o.rule, o.widths) = (Rule::Mutual, vec![3, 11, 20, F]);
+            (o.detached_widths, o.sorted_widths) = (true, true);
+            *s = state(&DEAD);
+            s.rates = (0..F).map(|f| 0.02 * (f * 7 % 11) as f32).collect();
+        }),
+        Case::new("matryoshka, sorted, tilted", |o, s| {
+            (o.rule, o.widths, o.sorted_widths) = (Rule::Mutual, vec![5, 16, F], true);
+            o.tilt = 0.7;
+            s.rates = (0..F).map(|f| 0.02 * (f * 7 % 11) as f32).collect();
+        }),
+        Case::new("matryoshka, sorted, detached, corrected, tilted", |o, s| {
+            (o.rule, o.widths) = (Rule::Mutual, vec![5, 16, F]);
+            (o.detached_widths, o.sorted_widths, o.tilt, o.refine) = (true, true, 0.7, Some(0.3));
+            s.rates = (0..F).map(|f| 0.02 * (f * 7 % 11) as f32).collect();
+        }),
+        Case::new("topk, corrected", |o, _| o.refine = Some(0.3)),
+        Case::new("topk, corrected, candidates, auxk", |o, s| {
+            (o.refine, o.search) = (Some(0.4), Search::Candidates);
+            *s = state(&DEAD);
+        }),
+        Case::new("mutual-choice, corrected, auxk", |o, s| {
+            (o.rule, o.refine) = (Rule::Mutual, Some(0.2));
+            *s = state(&DEAD);
+        }),
+        Case::new("cosine", |o, s| {
+            o.rule = Rule::Cosine(CosineRule { of_batch: false, shared: false });
+            own(s, 1, 0.7, 0.2);
+        }),
+        Case::new("cosine-mutual, auxk", |o, s| {
+            o.rule = Rule::Cosine(CosineRule { of_batch: true, shared: false });
+            *s = state(&DEAD);
+            own(s, 1, 0.7, -0.4);
+        }),
+        Case::new("matching-pursuit", |o, _| (o.rule, o.aux.coefficient) = (Rule::Pursuit, 0.0)),
+        Case::new("matching-pursuit of many, tilted", |o, _| {
+            (o.rule, o.aux.coefficient, o.tilt) = (Rule::Pursuit, 0.0, 0.6);
+            o.k = Ramp::constant(14.0);
+        }),
+        Case::new("topk, aligned, auxk", |o, s| {
+            o.aligned = true;
+            *s = state(&DEAD);
+            align(s);
+        }),
+        Case::new("topk, tilted, auxk", |o, s| {
+            o.tilt = 0.5;
+            *s = state(&DEAD);
+        }),
+        Case::new("relu, tilted", |o, _| {
+            (o.rule, o.tilt) = (Rule::Active, 1.5);
+            penalised(o, Penalty::Sum, 0.6);
         }),
     ]
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dictionary::{Dictionary, DictionaryInfo, Normalisation};
+use crate::train::runs::selecting::{Selecting, encoder};
 
 /// States after some steps, with the reports.
 fn train(
@@ -194,8 +195,15 @@ fn the_dictionary_of_a_method_has_the_codes_of_training() {
         let mut stepper = Stepper::new(case.options.clone());
         let state = &case.state;
         stepper.forward(state, &x);
-        let (w_enc, b_enc, selection) =
-            crate::train::runs::record::encoder(state, case.options.rule, 3, None);
+        let (w_enc, b_enc, selection) = encoder(
+            state,
+            &Selecting {
+                rule: case.options.rule,
+                k: case.options.k.to as usize,
+                refine: case.options.refine,
+            },
+            None,
+        );
         let dictionary = Dictionary {
             d_in: D,
             d_sae: F,
@@ -212,7 +220,7 @@ fn the_dictionary_of_a_method_has_the_codes_of_training() {
         for token in 0..B {
             let (features, values) = stepper.memory.pairs.chunks[0].main.codes.row(token);
             let fired: Vec<(u32, f32)> =
-                features.iter().copied().zip(values.iter().copied()).filter(|(_, v)| *v > 0.0).collect();
+                features.iter().copied().zip(values.iter().copied()).filter(|(_, v)| *v != 0.0).collect();
             let (features, values) = codes.row(token);
             assert_eq!(features, fired.iter().map(|(f, _)| *f).collect::<Vec<_>>(), "{}", case.name);
             assert!(values.iter().zip(&fired).all(|(a, (_, b))| (a - b).abs() < 1e-5), "{}", case.name);

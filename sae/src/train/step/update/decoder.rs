@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{PanelSlot, TASK_FEATURES, Triple, lost, panels, triples};
 use crate::Result;
 use crate::train::state::TrainState;
-use crate::train::step::gradients::Gradients;
+use crate::train::step::gradients::{EncoderGradients, Gradients};
 use crate::train::step::select::rows::Quantised;
 use kernels::adam::AdamStep;
 use kernels::feature;
@@ -18,7 +18,24 @@ const CONE: f64 = 0.8;
 #[derive(Debug, Default)]
 struct Memory {
     gradient: Vec<f32>,
+    of_encoder: EncoderGradients,
     row: Vec<i8>,
+}
+
+/// Encoder rows, biases and own parameters before the step: an aligned decoder row has a gradient through its encoder row.
+#[derive(Clone, Copy)]
+struct Encoder<'a> {
+    rows: &'a [f32],
+    bias: &'a [f32],
+    own: &'a [f32],
+}
+
+impl<'a> Encoder<'a> {
+    /// Bias and own parameters of feature `f`.
+    fn of(&self, f: usize, gradients: &Gradients<'_>) -> (f32, &'a [f32]) {
+        let own = gradients.options.rule.own_parameters();
+        (self.bias[f], &self.own[f * own..(f + 1) * own])
+    }
 }
 
 /// What the features of a task come to.
@@ -38,11 +55,12 @@ pub fn update(
     adam: &AdamStep,
 ) -> Result<f64> {
     let (d, step) = (state.d_out, state.step + 1);
+    let encoder = Encoder { rows: &state.w_enc.value, bias: &state.b_enc.value, own: &state.own.value };
     let tasks: Vec<_> = triples(&mut state.w_dec, d).zip(panels(packed)).enumerate().collect();
     let sums: Vec<TaskSums> = tasks
         .into_par_iter()
         .map_init(Memory::default, |memory, (task, (rows, panel))| {
-            update_rows(task * TASK_FEATURES, gradients, rows, panel, adam, memory)
+            update_rows(task * TASK_FEATURES, (gradients, encoder), rows, panel, adam, memory)
         })
         .collect();
     lost(step, sums.iter().map(|task| task.lost))?;
@@ -51,16 +69,21 @@ pub fn update(
 
 fn update_rows(
     first: usize,
-    gradients: &Gradients<'_>,
+    (gradients, encoder): (&Gradients<'_>, Encoder<'_>),
     [values, firsts, seconds]: Triple<'_>,
     mut panel: PanelSlot<'_>,
     adam: &AdamStep,
-    Memory { gradient, row }: &mut Memory,
+    Memory { gradient, of_encoder, row }: &mut Memory,
 ) -> TaskSums {
     let (mut sums, d) = (TaskSums { norms: 0.0, lost: None }, gradients.d_out);
     let moments = firsts.chunks_exact_mut(d).zip(seconds.chunks_exact_mut(d));
     for (i, (value, (first_moment, second_moment))) in values.chunks_exact_mut(d).zip(moments).enumerate() {
         gradients.decoder(first + i, gradient);
+        if gradients.options.aligned {
+            let (f, own) = (first + i, encoder.of(first + i, gradients));
+            let rows = (&encoder.rows[f * d..(f + 1) * d], &*value);
+            gradients.through_encoder(f, rows, own, of_encoder, gradient);
+        }
         let parts = [&mut *value, first_moment, second_moment];
         let norm = match gradients.options.sites {
             0 | 1 => feature::update_decoder(parts, gradient, adam),

@@ -6,8 +6,9 @@ use super::{PanelSlot, TASK_FEATURES, Triple, lost, panels, triples};
 use crate::Result;
 use crate::train::state::TrainState;
 use crate::train::step::gradients::{EncoderGradients, Gradients};
+use crate::train::step::options::{CosineRule, Rule};
 use crate::train::step::select::rows::Quantised;
-use kernels::adam::AdamStep;
+use kernels::adam::{self, AdamStep};
 use kernels::feature;
 
 /// The features of a task.
@@ -35,25 +36,28 @@ struct Memory {
     row: Vec<i8>,
 }
 
-/// Updates what features have besides their decoder rows, and adds to `b_dec_gradient[d]` what goes through their encoder rows.
+/// Updates what features have besides their decoder rows, which were `before` (empty where that does not matter), and adds to `b_dec_gradient[d]` what goes through their encoder rows.
 ///
 /// # Errors
 /// A row, bias or threshold that is not finite after the step, with the step and its feature.
 pub fn update(
     state: &mut TrainState,
     gradients: &Gradients<'_>,
-    packed: Option<&mut Quantised>,
+    (packed, before): (Option<&mut Quantised>, &[f32]),
     adam: &AdamStep,
     b_dec_gradient: &mut [f64],
 ) -> Result<()> {
     let step = state.step + 1;
+    let shared = shared_slope(state, gradients);
+    let decoder = std::mem::take(&mut state.w_dec.value);
     let sums: Vec<TaskSums> = tasks(state, gradients.options.rule.own_parameters(), packed)
         .into_par_iter()
         .enumerate()
         .map_init(Memory::default, |memory, (task, part)| {
-            update_rows(task * TASK_FEATURES, gradients, part, adam, memory)
+            update_rows(task * TASK_FEATURES, (gradients, shared), (before, &decoder), part, adam, memory)
         })
         .collect();
+    state.w_dec.value = decoder;
     lost(step, sums.iter().map(|task| task.lost))?;
     for task in &sums {
         b_dec_gradient.iter_mut().zip(&task.b_dec).for_each(|(g, &part)| *g += f64::from(part));
@@ -63,7 +67,8 @@ pub fn update(
 
 fn update_rows(
     first: usize,
-    gradients: &Gradients<'_>,
+    (gradients, shared): (&Gradients<'_>, Option<f32>),
+    (before, after): (&[f32], &[f32]),
     mut task: Task<'_>,
     adam: &AdamStep,
     Memory { gradients: of_feature, row }: &mut Memory,
@@ -74,9 +79,21 @@ fn update_rows(
     let own = gradients.options.rule.own_parameters();
     for i in 0..task.since_fired.len() {
         let f = first + i;
-        gradients.encoder(f, &task.own[0][i * own..(i + 1) * own], of_feature);
-        let frozen = gradients.options.frozen_encoder;
-        if !task.apply(i, d, of_feature, adam, frozen, &mut sums.b_dec) {
+        gradients.encoder(f, (task.bias[0][i], &task.own[0][i * own..(i + 1) * own]), of_feature);
+        if let Some(slope) = shared {
+            of_feature.own[0] = slope;
+        }
+        let own_row = f * d..(f + 1) * d;
+        let constraint = match gradients.options.rule {
+            Rule::Pursuit => Constraint::Frozen,
+            _ if gradients.options.frozen_encoder => Constraint::Frozen,
+            _ if gradients.options.aligned => {
+                Constraint::Aligned { before: &before[own_row.clone()], after: &after[own_row] }
+            }
+            Rule::Cosine(_) => Constraint::Unit,
+            _ => Constraint::None,
+        };
+        if !task.apply(i, d, of_feature, adam, constraint, &mut sums.b_dec) {
             sums.lost = sums.lost.or(Some(f));
         }
         if let Some((panel, fold)) = &mut task.panel {
@@ -85,6 +102,52 @@ fn update_rows(
         task.count(i, gradients.pairs.main.fired(f), tokens, share);
     }
     sums
+}
+
+/// What an encoder row must be after a step.
+#[derive(Clone, Copy)]
+enum Constraint<'a> {
+    None,
+    /// What it was.
+    Frozen,
+    /// Of norm 1.
+    Unit,
+    /// ⟨e, d⟩ = 1 for the decoder row `after` the step; `before` is what that was.
+    Aligned {
+        before: &'a [f32],
+        after: &'a [f32],
+    },
+}
+
+/// A step on the encoder row `e = d + v`, v at right angles to the decoder row d: v is changed by what of `gradient` is at right angles to
+/// d, and what of it is along the new d is taken off: `e = d + v − (v·d) d`. Returns whether the row is finite.
+fn align(
+    [row, first, second]: [&mut [f32]; 3],
+    gradient: &mut [f32],
+    (before, after): (&[f32], &[f32]),
+    step: &AdamStep,
+) -> bool {
+    feature::remove_parallel(gradient, before);
+    row.iter_mut().zip(before).for_each(|(e, d)| *e -= d);
+    adam::update(step, row, first, second, gradient);
+    // Once more for what rounding leaves.
+    for _ in 0..2 {
+        feature::remove_parallel(row, after);
+    }
+    row.iter_mut().zip(after).for_each(|(v, d)| *v += d);
+    feature::norm_squared(row).is_finite()
+}
+
+/// ∂L/∂θ where all features share one; `None` where they do not.
+fn shared_slope(state: &TrainState, gradients: &Gradients<'_>) -> Option<f32> {
+    let Rule::Cosine(CosineRule { shared: true, .. }) = gradients.options.rule else { return None };
+    let slope = |f: usize| gradients.theta(f, state.b_enc.value[f], state.own.value[f]);
+    let of_task = |task: usize| {
+        let first = task * TASK_FEATURES;
+        (first..(first + TASK_FEATURES).min(state.features)).map(slope).sum::<f32>()
+    };
+    let tasks: Vec<f32> = (0..state.features.div_ceil(TASK_FEATURES)).into_par_iter().map(of_task).collect();
+    Some(tasks.iter().sum())
 }
 
 impl Task<'_> {
@@ -99,25 +162,38 @@ impl Task<'_> {
     }
 
     /// Updates feature `i` of the task, of a frozen encoder only what it learns besides its row and bias. Returns whether its weights are
-    /// finite.
+    /// finite. The gradients are used up.
     fn apply(
         &mut self,
         i: usize,
         d: usize,
-        gradients: &EncoderGradients,
+        gradients: &mut EncoderGradients,
         adam: &AdamStep,
-        frozen: bool,
+        constraint: Constraint<'_>,
         b_dec: &mut [f32],
     ) -> bool {
         let row = self.rows.each_mut().map(|numbers| &mut numbers[i * d..(i + 1) * d]);
         let bias = self.bias.each_mut().map(|numbers| &mut numbers[i]);
-        let mut finite = match frozen {
-            true => {
+        b_dec.iter_mut().zip(&gradients.by_norm).for_each(|(b, by_norm)| *b -= by_norm);
+        let mut finite = match constraint {
+            Constraint::Frozen => {
                 // b_dec is the decoder's: what it does to the pre-activations still counts.
                 feature::subtract(b_dec, gradients.encoder.input, row[0]);
                 true
             }
-            false => feature::update_encoder(row, bias, &gradients.encoder, adam, b_dec),
+            Constraint::None => feature::update_encoder(row, bias, &gradients.encoder, adam, b_dec),
+            Constraint::Unit => {
+                feature::subtract(b_dec, gradients.encoder.input, row[0]);
+                let [bias, first, second] = bias;
+                *bias = adam.apply(*bias, first, second, gradients.encoder.bias);
+                bias.is_finite() && feature::update_decoder(row, &mut gradients.encoder.row, adam).is_some()
+            }
+            Constraint::Aligned { before, after } => {
+                feature::subtract(b_dec, gradients.encoder.input, row[0]);
+                let [bias, first, second] = bias;
+                *bias = adam.apply(*bias, first, second, gradients.encoder.bias);
+                bias.is_finite() && align(row, &mut gradients.encoder.row, (before, after), adam)
+            }
         };
         let [values, first, second] = &mut self.own;
         let own = values.len() / self.since_fired.len();

@@ -36,13 +36,15 @@ pub fn update(
     adam: &AdamStep,
 ) -> Result<f64> {
     let mut b_dec_gradient = gradients.b_dec();
+    // An encoder row that is aligned follows its decoder row from where that was.
+    let before = if gradients.options.aligned { state.w_dec.value.clone() } else { Vec::new() };
     let norm = match gradients.options.frozen_decoder {
         true => 1.0,
         false => decoder::update(state, gradients, decoder, adam)?,
     };
     skip::update(state, gradients, adam)?;
     let through_decoder = b_dec_gradient.clone();
-    encoder::update(state, gradients, encoder, adam, &mut b_dec_gradient)?;
+    encoder::update(state, gradients, (encoder, &before), adam, &mut b_dec_gradient)?;
     if !gradients.batch.subtracts_bias() {
         // Nothing goes through the encoder.
         b_dec_gradient = through_decoder;

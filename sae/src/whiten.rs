@@ -9,29 +9,29 @@ use kernels::gemm::rows_times_rows;
 /// Share of the mean variance below which a component is not amplified further, where nothing else is asked
 /// for. The smallest component of 16 × 16 patches of 17 photographs with grass and gravel had 0.0076 of it:
 /// there nothing is held back.
-pub(super) const FLOOR: f64 = 1e-3;
+pub(crate) const FLOOR: f64 = 1e-3;
 /// Rows whose products are summed at once: they stay in the processor's cache.
 const BLOCK: usize = 64;
 
 /// Sums over rows of width d, in f64.
 #[derive(Debug, Clone)]
-pub(super) struct Moments {
+pub(crate) struct Moments {
     d: usize,
     n: u64,
     sum: Vec<f64>,
-    /// Upper triangle of Σ (x − ½)(x − ½)ᵀ, `[d, d]`: pixels lie around ½.
+    /// Upper triangle of Σ (x − ½)(x − ½)ᵀ, `[d, d]`: pixels lie around ½, and to activations ½ is as good as 0.
     products: Vec<f64>,
 }
 
 const CENTRE: f64 = 0.5;
 
 impl Moments {
-    pub fn new(d: usize) -> Self {
+    pub(crate) fn new(d: usize) -> Self {
         Self { d, n: 0, sum: vec![0.0; d], products: vec![0.0; d * d] }
     }
 
     /// Adds rows, `[n, d]`.
-    pub fn add(&mut self, rows: &[f32]) {
+    pub(crate) fn add(&mut self, rows: &[f32]) {
         let d = self.d;
         for block in rows.chunks(BLOCK * d) {
             let x: Vec<f64> = block.iter().map(|x| f64::from(*x) - CENTRE).collect();
@@ -49,12 +49,12 @@ impl Moments {
     }
 
     /// Rows so far.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.n
     }
 
     /// The mean, `[d]`, and the upper triangle of the covariance, `[d, d]`.
-    pub fn finish(&self) -> (Vec<f64>, Vec<f64>) {
+    pub(crate) fn finish(&self) -> (Vec<f64>, Vec<f64>) {
         let n = self.n.max(1) as f64;
         let mean: Vec<f64> = self.sum.iter().map(|sum| sum / n).collect();
         let element = |at: usize| self.products[at] / n - mean[at / self.d] * mean[at % self.d];
@@ -64,7 +64,7 @@ impl Moments {
 }
 
 /// ZCA from a mean and a covariance; `None` if `stop` says so.
-pub(super) fn zca(
+pub(crate) fn zca(
     mean: &[f64],
     covariance: &[f64],
     floor: f64,
@@ -93,7 +93,7 @@ pub(super) fn zca(
 }
 
 /// `W (x − mean)` of every row.
-pub(super) fn apply(whitening: &Whitening, rows: &mut [f32]) {
+pub(crate) fn apply(whitening: &Whitening, rows: &mut [f32]) {
     let d = whitening.mean.len();
     rows.par_chunks_mut(BLOCK * d).for_each(|rows| {
         let mut centred = rows.to_vec();
