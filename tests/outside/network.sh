@@ -30,7 +30,7 @@ silent() {
 }
 
 mkdir text
-for i in $(seq 40); do echo "The court held that claim $i of the lease was void, and the tenant left." >>text/a.txt; done
+for i in $(seq 300); do echo "The court held that claim $i of the lease was void, and the tenant left." >>text/$((i % 12)).txt; done
 silent harvest "$sae" harvest --text text --hook blocks.1.hook_resid_post --routing --tokens 2000 --out data
 silent train "$sae" train --data data --d-sae 48 --k 6 --batch 64 --tokens 6000 --out run
 silent index "$sae" index run
