@@ -16,8 +16,8 @@ exe=
 case $host in *windows*) exe=.exe ;; esac
 
 if [ -z "${PROGRAMS:-}" ]; then
-    cargo build --release --locked --bin sae --bin sae-app
-    PROGRAMS=${CARGO_TARGET_DIR:-target}/release
+    cargo build --profile dist --locked --bin sae --bin sae-app
+    PROGRAMS=${CARGO_TARGET_DIR:-target}/dist
 fi
 
 work=$(mktemp -d)

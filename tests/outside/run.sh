@@ -20,6 +20,8 @@ cargo run -q --example sample -- "$work/real"
 [ -x "${CARGO_TARGET_DIR:-target}/debug/sae" ] || cargo build -q --bin sae
 mkdir "$work/inputs"
 HF_HOME="$work/hf" "$work/venv/bin/python" tests/outside/inputs.py "${CARGO_TARGET_DIR:-target}/debug/sae" "$work/inputs"
+mkdir "$work/malice"
+"$work/venv/bin/python" tests/outside/malice.py "${CARGO_TARGET_DIR:-target}/debug/sae" "$work/malice"
 mkdir "$work/exports"
 sae=$(realpath "${CARGO_TARGET_DIR:-target}/debug/sae")
 "$work/venv/bin/python" tests/outside/exports.py "$sae" "$work/real/topk" "$work/exports"
@@ -28,6 +30,11 @@ if command -v chromium >/dev/null; then
     "$work/venv/bin/python" tests/outside/browser.py "$sae" "$work/real/topk" "$work/browser"
 else
     skip "pages in a browser" "no chromium"
+fi
+if command -v strace >/dev/null && command -v Xvfb >/dev/null && command -v xdotool >/dev/null; then
+    tests/outside/network.sh "$sae" "$(dirname "$sae")/sae-app"
+else
+    skip "what the programs ask of a network" "no strace, Xvfb or xdotool"
 fi
 if [ -e "$work/chats" ]; then
     [ -x "$(dirname "$sae")/examples/chats" ] || cargo build -q --example chats
@@ -44,13 +51,19 @@ PATH="$(dirname "$sae"):$PATH" "$work/venv/bin/python" tests/outside/snippets.py
 if [ -e "$work/store" ]; then
     mkdir "$work/desk"
     "$work/venv/bin/python" tests/outside/bucket.py "$sae" "$work/desk"
+    "$work/venv/bin/python" tests/outside/resumed.py "$sae" "$work/desk"
 else
     skip "an object store" "no package registry within reach"
+fi
+if [ -e "$work/store" ] && [ -e "$work/gcs" ]; then
+    "$work/venv/bin/python" tests/outside/gcs.py "$sae" "$work/desk"
+else
+    skip "Google's store" "no package registry within reach (PyPI)"
 fi
 if [ -e "$work/store" ] && [ -e "$work/stores" ]; then
     PATH="$work/venv/bin:$PATH" "$work/venv/bin/python" tests/outside/stores.py "$sae" "$work/desk" "$work/npm/node_modules/.bin"
 else
-    skip "web servers, Azure, Google's store, a second S3 server" "no package registry within reach (PyPI, npm)"
+    skip "web servers, Azure, Google's S3 protocol, a second S3 server" "no package registry within reach (PyPI, npm)"
 fi
 if [ ! -e "$work/probes-by" ] || ! tests/probe/fetch.sh; then
     skip "probes and SAEBench's schemas" "no package registry within reach"

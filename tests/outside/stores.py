@@ -20,7 +20,7 @@ import boto3
 import bucket
 from bucket import SAE, WORK, Machine, Proxy, free_port, same, start_store
 
-BIN = pathlib.Path(sys.argv[3]).resolve()
+BIN = pathlib.Path(sys.argv[3]).resolve() if len(sys.argv) > 3 else None
 # The account that everybody's Azurite has, made up here: nothing secret.
 ACCOUNT, KEY = "tester", base64.b64encode(b"a key of thirty-two bytes, or so").decode()
 
@@ -196,4 +196,5 @@ def main():
     print("other stores hold what the local disk holds")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,7 @@ impl Command {
         let more = serde_json::json!({
             "folder": self.out, "dataset": done.dataset, "run": done.run, "seconds": done.seconds,
             "features": done.index.features, "indexed_tokens": done.index.tokens,
-            "explained": done.explained.explained,
+            "explained": done.explained.explained, "first": done.first,
             "experts": done.experts.layers().collect::<Vec<_>>(),
         });
         if let (Some(json), serde_json::Value::Object(more)) = (json.as_object_mut(), more) {
@@ -55,6 +55,10 @@ impl Command {
             );
         }
         output.row("time", super::progress::duration(done.seconds));
+        for look in &done.first {
+            let of = 100.0 * look.f1;
+            output.row("look first at", format!("feature {}: {} (F1 {of:.0} %)", look.feature, look.rule));
+        }
         output.row(
             "to look at it",
             format!("sae-app {0}  (cargo run --release --bin sae-app -- {0})", self.out.display()),

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::address::{Address, Scheme};
 use super::client::{Ask, Client};
 use super::credentials::{Credentials, Lookup};
+use super::md5;
 use super::objects::{Object, bare};
 use super::sign::hmac;
 use super::xml;
@@ -152,7 +153,8 @@ impl Client {
                 let bytes =
                     xml::text_of(blob, "Content-Length").and_then(|n| n.parse().ok()).ok_or_else(unclear)?;
                 let etag = bare(&xml::text_of(blob, "Etag").ok_or_else(unclear)?);
-                found.push(Object { key, bytes, etag });
+                let md5 = xml::text_of(blob, "Content-MD5").as_deref().and_then(md5::of_base64);
+                found.push(Object { key, bytes, etag, md5 });
             }
             marker = xml::text_of(&text, "NextMarker").unwrap_or_default();
             if marker.is_empty() {

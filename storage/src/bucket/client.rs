@@ -14,7 +14,7 @@ use super::address::{Address, Scheme};
 use super::credentials::Kind;
 use super::settings::Settings;
 use super::sign::{Unsigned, encoded, encoded_query, sha256_of};
-use super::{azure, positioned, xml};
+use super::{azure, google, positioned, xml};
 use crate::certificates;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -336,7 +336,10 @@ impl Client {
             return Ok(answer);
         }
         let text = answer.text();
-        let code = xml::text_of(&text, "Code").unwrap_or_default();
+        let (code, said) = google::failure(&text).filter(|_| self.speaks_json()).unwrap_or_else(|| {
+            let of = |name: &str| xml::text_of(&text, name).unwrap_or_default();
+            (of("Code"), of("Message"))
+        });
         if let Some(region) = answer.header("x-amz-bucket-region") {
             let mut current = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if *current != region && matches!(status, 301 | 307 | 400) {
@@ -344,7 +347,6 @@ impl Client {
                 return Err(Failure::Passing(format!("the bucket is in region {region}")));
             }
         }
-        let said = xml::text_of(&text, "Message").unwrap_or_default();
         // Azure adds lines with the number of the request.
         let said = said.lines().next().map_or_else(String::new, |message| format!(": {message}"));
         let name = match code.as_str() {
@@ -353,7 +355,15 @@ impl Client {
         };
         let problem = format!("the store answered {status} {name}{said}");
         let again = matches!(status, 200 | 408 | 429 | 500 | 502 | 503 | 504)
-            || matches!(code.as_str(), "RequestTimeout" | "SlowDown" | "BadDigest" | "ServerBusy");
+            || matches!(
+                code.as_str(),
+                "RequestTimeout"
+                    | "SlowDown"
+                    | "BadDigest"
+                    | "ServerBusy"
+                    | "rateLimitExceeded"
+                    | "userRateLimitExceeded"
+            );
         if again {
             return Err(Failure::Passing(problem));
         }
@@ -365,6 +375,7 @@ impl Client {
         match (status, code) {
             (_, "NoSuchBucket" | "ContainerNotFound") => Some(words.no_bucket),
             (_, "RequestTimeTooSkewed") => Some("set this machine's clock"),
+            (404, _) if self.speaks_json() => Some(words.no_bucket),
             (401 | 403, _) if self.settings.credentials.is_none() => Some(words.no_credentials),
             (401 | 403, _) => Some(words.refused),
             (301 | 307 | 400, _) => Some(words.no_bucket),
@@ -394,6 +405,7 @@ impl Client {
             Some(endpoint) if key.is_empty() && self.settings.scheme == Scheme::Azure => {
                 (endpoint.clone(), String::new(), format!("/{bucket}"))
             }
+            Some(endpoint) if self.speaks_json() => (endpoint.clone(), String::new(), google::path(address)),
             // Not every server of one's own has a name per bucket.
             Some(endpoint) => {
                 let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, host)| host).to_owned();
@@ -413,7 +425,7 @@ impl Client {
 }
 
 /// Names and values.
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
 fn length_of(headers: &HeaderMap) -> Option<u64> {
     headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok())

@@ -1,5 +1,10 @@
 //! MD5 of RFC 1321: what an object's ETag is where it was sent in one piece. It finds damage, not malice.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::part::hexadecimal;
+
 const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
 
 /// A sum that is fed piece by piece.
@@ -74,10 +79,22 @@ impl Md5 {
     }
 }
 
+/// A sum in Base64, as Google and Azure have it, in hexadecimal; `None` for anything else.
+pub(super) fn of_base64(text: &str) -> Option<String> {
+    STANDARD.decode(text.trim()).ok().filter(|sum| sum.len() == 16).map(|sum| hexadecimal(&sum))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::part::hexadecimal;
+
+    #[test]
+    fn sums_in_base64() {
+        assert_eq!(of_base64("KhNzeEA0IIEYGDE40OrHdA==").unwrap(), "2a1373784034208118183138d0eac774");
+        for not in ["", "KhNz", "not one"] {
+            assert_eq!(of_base64(not), None, "{not}");
+        }
+    }
 
     /// The test suite of RFC 1321, whole and byte by byte, and a length that needs a block for the padding alone.
     #[test]

@@ -39,6 +39,12 @@ pub struct Mirror {
 }
 
 impl Mirror {
+    /// Of what is in `path` and was opened before.
+    pub(super) fn of(store: &Arc<Store>, address: Address, path: &Path) -> Self {
+        let (before, left, left_as) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { store: store.clone(), address, path: path.to_owned(), before, left, left_as }
+    }
+
     /// Whether there is something at the address, in the store or made here.
     pub fn exists(&self) -> bool {
         self.path.exists()
@@ -63,14 +69,7 @@ impl Store {
     pub fn open(self: &Arc<Self>, address: &Address, told: Told<'_>) -> Result<Mirror> {
         let path = self.path_of(address);
         let objects = self.look(address)?;
-        let mut mirror = Mirror {
-            store: self.clone(),
-            address: address.clone(),
-            path,
-            before: BTreeMap::new(),
-            left: Vec::new(),
-            left_as: Vec::new(),
-        };
+        let mut mirror = Mirror::of(self, address.clone(), &path);
         let mut wanted = Vec::new();
         for object in &objects {
             let path = self.path_of(&address.with_key(&object.key));
@@ -79,6 +78,7 @@ impl Store {
                 wanted.push((object, path));
             }
         }
+        wanted.extend(self.outdated(address, &objects, &mut mirror.left)?);
         self.forget_removed(&mirror)?;
         self.fetch(address, &wanted, told)?;
         if mirror.path.is_dir() {
@@ -167,7 +167,12 @@ impl Store {
         Ok(())
     }
 
-    fn fetch(&self, address: &Address, wanted: &[(&Object, PathBuf)], told: Told<'_>) -> Result<()> {
+    pub(super) fn fetch(
+        &self,
+        address: &Address,
+        wanted: &[(&Object, PathBuf)],
+        told: Told<'_>,
+    ) -> Result<()> {
         let in_blocks = |object: &Object| object.key.ends_with(".parquet") && object.bytes > IN_BLOCKS_FROM;
         let in_parts = self.sends_parts(address, wanted)?;
         let mut whole = Vec::new();
@@ -249,7 +254,9 @@ struct Download {
     piece: u64,
     pieces: usize,
     left: AtomicUsize,
-    /// Whether the ETag is an MD5: not of objects that came in parts or are encrypted with keys of their own.
+    /// What the store says its MD5 is.
+    md5: Option<String>,
+    /// Whether it is one: not of objects that are encrypted with keys of their own.
     summed: AtomicBool,
     published: AtomicBool,
 }
@@ -260,9 +267,8 @@ impl Download {
         let file = File::options().create(true).truncate(true).read(true).write(true).open(&partial);
         let pieces = object.bytes.div_ceil(piece).max(1) as usize;
         Ok(Self {
-            summed: AtomicBool::new(
-                is_md5(&object.etag) && !address.scheme.is_web() && !address.bucket.ends_with("--x-s3"),
-            ),
+            summed: AtomicBool::new(object.md5.is_some()),
+            md5: object.md5.clone(),
             address,
             etag: object.etag.clone(),
             bytes: object.bytes,
@@ -298,10 +304,10 @@ impl Download {
     }
 
     fn publish(&self, store: &Store) -> Result<()> {
-        if self.summed.load(Ordering::Relaxed) {
+        if let Some(md5) = self.md5.as_ref().filter(|_| self.summed.load(Ordering::Relaxed)) {
             let found = md5_of(&self.partial)?;
-            if found != self.etag {
-                let problem = format!("arrived damaged: MD5 {found}, expected {}", self.etag);
+            if found != *md5 {
+                let problem = format!("arrived damaged: MD5 {found}, expected {md5}");
                 return Err(Error::bucket(&self.address.to_string(), &problem, Some("try again")));
             }
         }
@@ -318,10 +324,6 @@ impl Drop for Download {
             let _ = fs::remove_file(&self.partial);
         }
     }
-}
-
-fn is_md5(etag: &str) -> bool {
-    etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn md5_of(path: &Path) -> Result<String> {

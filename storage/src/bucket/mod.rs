@@ -16,8 +16,12 @@ mod address;
 mod ahead;
 mod azure;
 mod blocks;
+#[cfg(test)]
+mod checkpoint_tests;
+mod checkpoints;
 mod client;
 mod credentials;
+mod google;
 mod md5;
 mod mirror;
 mod objects;
@@ -44,6 +48,7 @@ use std::sync::{Arc, PoisonError};
 
 pub use address::{Address, SCHEME, Scheme};
 pub use blocks::Blocks;
+pub use checkpoints::{keep, restore};
 pub use client::Figures;
 pub use credentials::Credentials;
 pub use mirror::{Mirror, Told};

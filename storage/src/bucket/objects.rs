@@ -4,8 +4,8 @@ use std::fs::File;
 use std::ops::Range;
 
 use super::address::{Address, Scheme};
-use super::client::{Answer, Ask, Client};
-use super::{web, xml};
+use super::client::{Answer, Ask, Client, Pairs};
+use super::{google, web, xml};
 use crate::error::{Error, Result};
 
 /// One object as a listing tells of it.
@@ -14,8 +14,10 @@ pub(super) struct Object {
     /// Its whole key.
     pub key: String,
     pub bytes: u64,
-    /// With its quotes removed.
+    /// With its quotes removed. Of Google's store its generation, which does what an ETag does.
     pub etag: String,
+    /// Of its bytes, in hexadecimal, if the store tells it.
+    pub md5: Option<String>,
 }
 
 /// Under what condition something is written.
@@ -39,7 +41,7 @@ impl Condition<'_> {
 /// Statuses of a condition that does not hold: 409 where two write at the same time.
 const CONFLICT: &[u16] = &[409, 412];
 
-fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+fn pairs(of: &[(&str, &str)]) -> Pairs {
     of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -74,6 +76,9 @@ impl Client {
         if address.scheme == Scheme::Azure {
             return self.list_blobs(&address, prefix);
         }
+        if self.speaks_json() {
+            return self.list_items(&address, prefix);
+        }
         let mut found = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -100,7 +105,8 @@ impl Client {
                 let bytes =
                     xml::text_of(entry, "Size").and_then(|size| size.parse().ok()).ok_or_else(unclear)?;
                 let etag = bare(&xml::text_of(entry, "ETag").ok_or_else(unclear)?);
-                found.push(Object { key, bytes, etag });
+                let md5 = md5_of_etag(&address, &etag);
+                found.push(Object { key, bytes, etag, md5 });
             }
             if xml::text_of(&text, "IsTruncated").as_deref() != Some("true") {
                 return Ok(found);
@@ -114,13 +120,19 @@ impl Client {
     /// # Errors
     /// A store that refuses or stays away.
     pub fn head(&self, address: &Address) -> Result<Option<Object>> {
+        if self.speaks_json() {
+            return self.item(address);
+        }
         let answer = self.ask(address, &Ask { method: "HEAD", expected: &[404], ..Ask::default() })?;
         if answer.status == 404 {
             return Ok(None);
         }
         let bytes = answer.header("content-length").and_then(|n| n.parse().ok());
-        match (bytes, identity(address, &answer)) {
-            (Some(bytes), Some(etag)) => Ok(Some(Object { key: address.key.clone(), bytes, etag })),
+        match (bytes, self.identity(address, &answer)) {
+            (Some(bytes), Some(etag)) => {
+                let md5 = md5_of_etag(address, &etag);
+                Ok(Some(Object { key: address.key.clone(), bytes, etag, md5 }))
+            }
             _ => Err(Error::bucket(
                 &address.to_string(),
                 "the server does not tell its length, or not what tells one version of it from the next",
@@ -135,16 +147,14 @@ impl Client {
     /// [`Error::Bucket`]: an object that changed or went away, a store that refuses or stays away.
     pub fn range(&self, address: &Address, etag: &str, range: Range<u64>) -> Result<Answer> {
         let length = range.end - range.start;
-        // A web server may have no ETag, or only one that it does not compare.
-        let mut headers =
-            if address.scheme.is_web() { Vec::new() } else { pairs(&[("if-match", &format!("\"{etag}\""))]) };
+        let (mut headers, query) = self.version(address, etag);
         if length > 0 {
             headers.push(("range".into(), format!("bytes={}-{}", range.start, range.end - 1)));
         }
         let expected: &[u16] = &[404, 412, 416];
-        let ask = Ask { method: "GET", headers, expected, most: Some(length), ..Ask::default() };
+        let ask = Ask { method: "GET", query, headers, expected, most: Some(length), ..Ask::default() };
         let answer = self.ask(address, &ask)?;
-        let now = identity(address, &answer);
+        let now = self.identity(address, &answer);
         if expected.contains(&answer.status) || now.is_some_and(|now| now != etag) {
             return Err(changed(address));
         }
@@ -157,6 +167,28 @@ impl Client {
             return Err(Error::bucket(&address.to_string(), &problem, None));
         }
         Ok(answer)
+    }
+
+    /// Headers and query that ask for this version of an object and for no other.
+    fn version(&self, address: &Address, etag: &str) -> (Pairs, Pairs) {
+        if self.speaks_json() {
+            return (Vec::new(), pairs(&[("alt", "media"), ("generation", etag)]));
+        }
+        // A web server may have no ETag, or only one that it does not compare.
+        if address.scheme.is_web() {
+            return (Vec::new(), Vec::new());
+        }
+        (pairs(&[("if-match", &format!("\"{etag}\""))]), Vec::new())
+    }
+
+    /// What tells this version of an object from the next: its ETag, of Google's store its generation; of a web server that has no ETag, when
+    /// it was changed.
+    pub(super) fn identity(&self, address: &Address, answer: &Answer) -> Option<String> {
+        if self.speaks_json() {
+            return answer.header(google::GENERATION).map(str::to_owned);
+        }
+        let changed = || answer.header("last-modified").filter(|_| address.scheme.is_web());
+        answer.header("etag").or_else(changed).map(bare)
     }
 
     /// Whether the server of `address` sends parts of files.
@@ -176,14 +208,15 @@ impl Client {
     /// # Errors
     /// As [`Client::range`]; a disk that is full or fails.
     pub fn whole(&self, address: &Address, etag: &str, bytes: u64, file: &File) -> Result<()> {
-        let answer =
-            self.download(address, &Ask { method: "GET", expected: &[404], ..Ask::default() }, file)?;
-        let now = identity(address, &answer);
+        let (headers, query) = self.version(address, etag);
+        let ask = Ask { method: "GET", query, headers, expected: &[404, 412], ..Ask::default() };
+        let answer = self.download(address, &ask, file)?;
+        let now = self.identity(address, &answer);
         let length = file
             .metadata()
             .map_err(|error| Error::bucket(&address.to_string(), &error.to_string(), None))?
             .len();
-        if answer.status == 404 || now.is_some_and(|now| now != etag) || length != bytes {
+        if answer.status > 299 || now.is_some_and(|now| now != etag) || length != bytes {
             return Err(changed(address));
         }
         Ok(())
@@ -292,10 +325,11 @@ pub(super) fn changed(address: &Address) -> Error {
     Error::bucket(&address.to_string(), problem, Some("try again"))
 }
 
-/// What tells this version of an object from the next: its ETag; of a web server that has none, when it was changed.
-pub(super) fn identity(address: &Address, answer: &Answer) -> Option<String> {
-    let changed = || answer.header("last-modified").filter(|_| address.scheme.is_web());
-    answer.header("etag").or_else(changed).map(bare)
+/// The MD5 that an ETag of S3 is: not of objects that came in parts, and not in directory buckets. Of objects that are encrypted with keys of
+/// their own it is none either, which only their answers tell.
+fn md5_of_etag(address: &Address, etag: &str) -> Option<String> {
+    let is_one = etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_one && !address.scheme.is_web() && !address.bucket.ends_with("--x-s3")).then(|| etag.to_owned())
 }
 
 /// Whether the body is this part, as far as the answer tells.

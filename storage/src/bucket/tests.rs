@@ -21,7 +21,7 @@ pub(super) fn quiet(_: u64, _: u64) -> bool {
 }
 
 /// The store's client with a cache of its own.
-fn connect(server: &Server, cache: &Path, limit: u64) -> Arc<Store> {
+pub(super) fn connect(server: &Server, cache: &Path, limit: u64) -> Arc<Store> {
     let settings = Settings {
         scheme: Scheme::S3,
         endpoint: Some(server.endpoint.clone()),
@@ -359,4 +359,22 @@ fn records_name_addresses() {
     let error = Dataset::open(&data).unwrap_err();
     assert!(error.remedy().unwrap().contains("--data s3://lake/data"), "{error}");
     assert!(server.log().is_empty());
+}
+
+#[test]
+fn a_bucket_that_only_a_record_names_is_not_asked() {
+    let desk = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    server.put("run/run.json", b"{}");
+    let store = connect(&server, &desk.path().join("cache"), DEFAULT_LIMIT);
+    store.open(&at("s3://lake/run"), &quiet).unwrap();
+    server.log();
+    let error = super::at(&store.path_of(&at("s3://elsewhere/data"))).unwrap_err();
+    assert!(error.remedy().unwrap().contains("--data s3://elsewhere/data"), "{error}");
+    assert_eq!(server.log(), [""; 0], "nothing was sent");
+    // What is in the bucket of the command itself is followed.
+    server.put("data/dataset.json", b"{}");
+    let path = store.path_of(&at("s3://lake/data"));
+    assert_eq!(&*super::at(&path).unwrap(), path);
+    assert!(path.join("dataset.json").exists());
 }

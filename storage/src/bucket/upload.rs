@@ -33,7 +33,7 @@ pub struct Uploaded {
 }
 
 /// One file on its way.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     path: &'a Path,
     address: Address,
     bytes: u64,
@@ -54,7 +54,7 @@ impl Mirror {
     }
 
     /// Files that the store does not have as they are.
-    fn changed(&self) -> Result<Vec<PathBuf>> {
+    pub(super) fn changed(&self) -> Result<Vec<PathBuf>> {
         let mut all = if self.path.is_file() {
             vec![self.path.clone()]
         } else {
@@ -80,25 +80,51 @@ impl Mirror {
     /// are sent. What was sent stays; a record is never there before what it vouches for.
     pub fn upload(&self, told: Told<'_>) -> Result<Uploaded> {
         let (changed, removed) = (self.changed()?, self.removed());
-        let prefix = if self.path.is_file() || self.address.key.is_empty() {
-            self.address.key.clone()
-        } else {
-            format!("{}/", self.address.key)
-        };
         if !self.store.is_written() {
             let problem = "addresses of this kind are only read";
             let remedy = "what was made is kept on this machine; copy it, or work on s3://… or a folder of this machine";
             return Err(Error::bucket(&self.address.to_string(), problem, Some(remedy)));
         }
+        let there = self.there()?;
+        let mut jobs = self.jobs(&changed, &there)?;
+        self.withdraw(&mut jobs)?;
+        let bytes = self.send_all(&jobs, told)?;
+        for address in &removed {
+            self.store.client().delete(address)?;
+            let record = record::place(self.store.root(), &self.store.path_of(address))?;
+            let _ = fs::remove_file(record);
+        }
+        self.store.clear(&self.address, &there)?;
+        Ok(Uploaded { files: jobs.len(), bytes, removed: removed.len() })
+    }
+
+    /// Keys and ETags of what the store has there now.
+    pub(super) fn there(&self) -> Result<BTreeMap<String, String>> {
+        let prefix = if self.path.is_file() || self.address.key.is_empty() {
+            self.address.key.clone()
+        } else {
+            format!("{}/", self.address.key)
+        };
         let there = self.store.client().list(&self.address, &prefix)?;
-        let there: BTreeMap<String, String> =
-            there.into_iter().map(|object| (object.key, object.etag)).collect();
+        Ok(there.into_iter().map(|object| (object.key, object.etag)).collect())
+    }
+
+    /// What is to be done about `files`, in the order of being sent.
+    pub(super) fn jobs<'a>(
+        &self,
+        files: &'a [PathBuf],
+        there: &BTreeMap<String, String>,
+    ) -> Result<Vec<Job<'a>>> {
         let mut jobs = Vec::new();
-        for path in &changed {
-            jobs.extend(self.job(path, &there)?);
+        for path in files {
+            jobs.extend(self.job(path, there)?);
         }
         jobs.sort_by(|a, b| (a.turn, a.path).cmp(&(b.turn, b.path)));
-        self.withdraw(&mut jobs)?;
+        Ok(jobs)
+    }
+
+    /// Sends files in this order; their bytes.
+    pub(super) fn send_all(&self, jobs: &[Job<'_>], told: Told<'_>) -> Result<u64> {
         let total: u64 = jobs.iter().map(|job| job.bytes).sum();
         let done = AtomicU64::new(0);
         let advance = |bytes: u64| match told(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total) {
@@ -112,12 +138,7 @@ impl Mirror {
             each(small.len(), &|i| self.send(small[i]).and_then(|()| advance(small[i].bytes)))?;
             large.iter().try_for_each(|job| self.send_in_parts(job, &advance))?;
         }
-        for address in &removed {
-            self.store.client().delete(address)?;
-            let record = record::place(self.store.root(), &self.store.path_of(address))?;
-            let _ = fs::remove_file(record);
-        }
-        Ok(Uploaded { files: jobs.len(), bytes: total, removed: removed.len() })
+        Ok(total)
     }
 
     /// What is to be done about a file; nothing if the store has these bytes already.
@@ -224,8 +245,7 @@ impl Store {
     /// # Errors
     /// As [`Mirror::upload`].
     pub(super) fn publish(self: &Arc<Self>, path: &Path, address: Address) -> Result<()> {
-        let (before, left, left_as) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mirror = Mirror { store: self.clone(), address, path: path.to_owned(), before, left, left_as };
+        let mirror = Mirror::of(self, address, path);
         if !mirror.changed()?.is_empty() {
             mirror.upload(&|_, _| false)?;
         }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::address::{Address, is_a_path};
 use super::client::{Answer, Ask, Client};
-use super::objects::{Object, identity};
+use super::objects::Object;
 use super::parallel::each;
 use super::record::is_content;
 use super::xml::{percent_decoded, unescaped};
@@ -56,13 +56,13 @@ fn file(client: &Client, address: &Address) -> Result<Option<Object>> {
     if answer.status > 299 || is_page(&answer) {
         return Ok(None);
     }
-    object(address, &answer).map(Some)
+    object(client, address, &answer).map(Some)
 }
 
-fn object(address: &Address, answer: &Answer) -> Result<Object> {
+fn object(client: &Client, address: &Address, answer: &Answer) -> Result<Object> {
     let bytes = answer.header("content-length").and_then(|n| n.parse().ok());
-    match (bytes, identity(address, answer)) {
-        (Some(bytes), Some(etag)) => Ok(Object { key: address.key.clone(), bytes, etag }),
+    match (bytes, client.identity(address, answer)) {
+        (Some(bytes), Some(etag)) => Ok(Object { key: address.key.clone(), bytes, etag, md5: None }),
         _ => {
             let problem = "the server does not tell its length, or neither an ETag nor when it was changed";
             let remedy = "copy the folder to this machine, or serve it with nginx";
@@ -82,7 +82,7 @@ fn files(client: &Client, address: &Address, keys: &[String]) -> Result<Vec<Obje
         let address = address.with_key(&keys[i]);
         let answer = client.ask(&address, &Ask { method: "HEAD", expected: ABSENT, ..Ask::default() })?;
         if answer.status < 300 {
-            let object = object(&address, &answer)?;
+            let object = object(client, &address, &answer)?;
             found.lock().unwrap_or_else(PoisonError::into_inner).push(object);
         }
         Ok(())

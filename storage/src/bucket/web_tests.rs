@@ -248,16 +248,70 @@ fn refusals_of_other_stores_say_what_to_do_and_show_no_secret() {
 }
 
 #[test]
-fn googles_store_is_read_by_its_s3_protocol() {
+fn googles_store_is_read_in_blocks_whatever_fails() {
+    let desk = tempfile::tempdir().unwrap();
+    let local = dataset(&desk.path().join("data"));
+    let server = Server::start_as(Manner::Google);
+    stock(&server, local.dir(), "a b/data");
+    let token = Some(Credentials::bearer("token"));
+    let store =
+        connect(Scheme::Google, server.endpoint.clone(), token, &desk.path().join("cache"), DEFAULT_LIMIT);
+    let mirror = store.open(&at("gs://lake/a b/data"), &quiet).unwrap();
+    let remote = Dataset::open(&mirror.path).unwrap();
+    assert_eq!(rows(&remote, 41_000..41_100), rows(&local, 41_000..41_100));
+    let length = local.manifest().bytes();
+    assert!(store.figures().received < length / 6);
+    fail(&server);
+    assert_eq!(rows(&remote, 0..ROWS as u64), rows(&local, 0..ROWS as u64));
+    assert!(server.contents.lock().unwrap().proofs.iter().all(|proof| proof == "Bearer token"));
+    server.fail(|_, _| None);
+    assert_eq!(readable(&mirror.path.display().to_string()), "gs://lake/a b/data");
+    // One object alone, which is compared with its MD5.
+    server.put("note.json", b"{}");
+    assert_eq!(fs::read(store.open(&at("gs://lake/note.json"), &quiet).unwrap().path).unwrap(), b"{}");
+    server.put("note.json", b"[]");
+    server.fail(|_, line| line.contains("alt=media").then_some(Fault::Damage));
+    let error = store.open(&at("gs://lake/note.json"), &quiet).unwrap_err().to_string();
+    assert!(error.contains("damaged"), "{error}");
+    server.fail(|_, _| None);
+    let error = store.open(&at("gs://sea/data"), &quiet).unwrap_err();
+    assert!(
+        error.to_string().contains("There is none.") && error.remedy().unwrap().contains("bucket"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_object_of_google_that_changes_is_an_error_and_not_a_mixture() {
+    let desk = tempfile::tempdir().unwrap();
+    let local = dataset(&desk.path().join("data"));
+    let server = Server::start_as(Manner::Google);
+    stock(&server, local.dir(), "data");
+    let cache = desk.path().join("cache");
+    let store = connect(Scheme::Google, server.endpoint.clone(), None, &cache, DEFAULT_LIMIT);
+    let mirror = store.open(&at("gs://lake/data"), &quiet).unwrap();
+    let part = "data/activations-00001.parquet";
+    let mut other = server.get(part).unwrap();
+    other[9] ^= 1;
+    server.put(part, &other);
+    let file = mirror.path.join("activations-00001.parquet");
+    let error = fill(&file).unwrap_err().to_string();
+    assert!(error.contains("changed") && error.contains(part), "{error}");
+    store.open(&at("gs://lake/data"), &quiet).unwrap();
+    fill(&file).unwrap();
+    assert!(fs::read(&file).unwrap() == other);
+}
+
+#[test]
+fn googles_store_is_read_by_its_s3_protocol_with_an_hmac_key() {
     let desk = tempfile::tempdir().unwrap();
     let local = dataset(&desk.path().join("data"));
     let server = Server::start();
     stock(&server, local.dir(), "data");
-    let token = Some(Credentials::bearer("token"));
+    let key = Some(Credentials::new("GOOGTEST", "verysecret", None));
     let store =
-        connect(Scheme::Google, server.endpoint.clone(), token, &desk.path().join("cache"), DEFAULT_LIMIT);
+        connect(Scheme::Google, server.endpoint.clone(), key, &desk.path().join("cache"), DEFAULT_LIMIT);
     fail(&server);
     let mirror = store.open(&at("gs://lake/data"), &quiet).unwrap();
     assert_eq!(rows(&Dataset::open(&mirror.path).unwrap(), 41_000..41_100), rows(&local, 41_000..41_100));
-    assert_eq!(readable(&mirror.path.display().to_string()), "gs://lake/data");
 }

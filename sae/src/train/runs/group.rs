@@ -20,7 +20,7 @@ use storage::RunRecord;
 use super::board::{Board, Substage};
 use super::job::{self, Job};
 use super::record;
-use super::trainer::{Start, Trainer};
+use super::trainer::{Kept, Start, Trainer};
 use crate::train::TrainOutcome;
 use crate::train::config::Resolved;
 use crate::train::statistics::{self, SAMPLE_ROWS};
@@ -90,6 +90,13 @@ pub fn train(
         member.result.unwrap_or_else(|| Err(Error::data("a run of the set was not looked at")))
     };
     members.into_iter().map(ended).collect()
+}
+
+/// Has other machines see the checkpoint that was just written, where the run is in a store. A store that stays away stops no training.
+fn share(out: &Path, progress: &mut dyn Progress) {
+    if let Err(error) = storage::bucket::keep(out) {
+        progress.remark(&format!("this checkpoint was not uploaded, the next one will be tried: {error}"));
+    }
 }
 
 struct Group<'a, 'b> {
@@ -199,7 +206,7 @@ impl<'a, 'b> Group<'a, 'b> {
             for i in 0..self.members.len() {
                 for number in 0..self.turn.len() {
                     if progress.stop_requested() {
-                        self.stop();
+                        self.stop(progress);
                         return Ok(());
                     }
                     self.step(i, number, flush_every, progress);
@@ -238,8 +245,12 @@ impl<'a, 'b> Group<'a, 'b> {
                 Some(remark) => progress.remark(&format!("{}: {remark}", out.display())),
                 None => {}
             }
-            if trainer.keep(flush_every)? {
+            let kept = trainer.keep(flush_every)?;
+            if kept != Kept::Nothing {
                 job::note(record, trainer, self.threads, out)?;
+            }
+            if kept == Kept::Checkpoint {
+                share(out, progress);
             }
             Ok(())
         });
@@ -284,11 +295,12 @@ impl<'a, 'b> Group<'a, 'b> {
     }
 
     /// Every run that is still going writes a checkpoint.
-    fn stop(&mut self) {
+    fn stop(&mut self, progress: &mut dyn Progress) {
         for member in &mut *self.members {
             let Some(trainer) = &mut member.trainer else { continue };
             let error = trainer.stop().unwrap_or_else(|error| error);
             member.fail(error, self.threads);
+            share(member.out, progress);
         }
     }
 }

@@ -83,6 +83,8 @@ impl Start {
     /// # Errors
     /// A checkpoint that is damaged, or of different shapes or numbers of rows.
     pub fn newest(resolved: &Resolved, epoch_rows: u64, run: &Path) -> Result<Option<Self>> {
+        // Another machine may have come further.
+        storage::bucket::restore(run)?;
         let Some(folder) = checkpoint::newest(run)? else { return Ok(None) };
         let (state, later, record) = checkpoint::read(&folder)?;
         let (ours, theirs) =
@@ -124,6 +126,15 @@ pub struct Trainer<'a> {
     flushed: Instant,
     /// Gradients in an order of their own, for the control that shuffles them.
     shuffled: Vec<f32>,
+}
+
+/// What was written for the time after the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Nothing,
+    Log,
+    /// And the log.
+    Checkpoint,
 }
 
 /// Does the steps of a run.
@@ -283,23 +294,24 @@ impl<'a> Trainer<'a> {
         self.record.seconds = ((self.record.seconds + time.as_secs_f64()) * 1e9).round() / 1e9;
     }
 
-    /// Keeps what should survive the process: the log every `every`, and a checkpoint where one is due. True when the log was written:
-    /// then `run.json` should be, too.
+    /// Keeps what should survive the process: the log every `every`, and a checkpoint where one is due. When the log was written,
+    /// `run.json` should be, too.
     ///
     /// # Errors
     /// A log or checkpoint that cannot be written.
-    pub fn keep(&mut self, every: Duration) -> Result<bool> {
+    pub fn keep(&mut self, every: Duration) -> Result<Kept> {
         let (step, checkpoints) = (self.state.step, self.resolved.config.checkpoint_every);
         let due = checkpoints > 0 && step.is_multiple_of(checkpoints) && !self.is_done();
         if !due && !self.is_done() && self.flushed.elapsed() < every {
-            return Ok(false);
+            return Ok(Kept::Nothing);
         }
         // The log first: rows after a checkpoint are dropped on resuming, rows before it are not written again.
         self.flush_log()?;
-        if due {
-            self.checkpoint()?;
+        if !due {
+            return Ok(Kept::Log);
         }
-        Ok(true)
+        self.checkpoint()?;
+        Ok(Kept::Checkpoint)
     }
 
     /// Keeps everything, to be resumed later.

@@ -1,5 +1,9 @@
 //! A small object store for tests, on this machine, that can be told to fail. It shares no code with the client. It can also behave as
-//! a web server, or as Azure's.
+//! a web server, or as Azure's or Google's.
+
+mod azure;
+mod google;
+mod web;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -29,6 +33,8 @@ pub enum Manner {
     Store,
     /// Azure's, with the account `acc` and the container `lake`.
     Azure,
+    /// Google's, with the bucket `lake`.
+    Google,
     /// A web server with everything below `/lake`: whether it lists folders, and what it makes of ranges.
     Web { lists: bool, ranges: Ranges },
 }
@@ -156,8 +162,9 @@ fn serve(
         }
         _ => match manner {
             Manner::Store => reply(&mut contents, &method, &target, &headers, body),
-            Manner::Azure => azure(&contents, &method, &target, &headers),
-            Manner::Web { lists, ranges } => web(&contents, &method, &target, &headers, lists, ranges),
+            Manner::Azure => azure::reply(&contents, &method, &target, &headers),
+            Manner::Google => google::reply(&contents, &method, &target, &headers),
+            Manner::Web { lists, ranges } => web::reply(&contents, &method, &target, &headers, lists, ranges),
         },
     };
     drop(contents);
@@ -291,77 +298,4 @@ fn object(method: &str, bytes: &[u8], part: Option<(usize, usize)>, extra: Strin
         headers += &format!("Content-Length: {}\r\n", to - from);
     }
     (if part.is_some() { 206 } else { 200 }, headers, bytes[from..to].to_vec())
-}
-
-fn web(
-    contents: &Contents,
-    method: &str,
-    target: &str,
-    headers: &BTreeMap<String, String>,
-    lists: bool,
-    ranges: Ranges,
-) -> Reply {
-    let key = target.trim_start_matches("/lake").trim_start_matches('/').replace("%20", " ");
-    if let Some((bytes, etag)) = contents.objects.get(&key) {
-        // No ETag, as Python's: when it was changed tells versions apart.
-        let second = etag.trim_matches(|c: char| !c.is_ascii_digit());
-        let changed = format!("Last-Modified: Thu, 01 Jan 1970 00:00:{second:0>2} GMT\r\n");
-        return match (range_of(headers), ranges) {
-            (None, _) | (_, Ranges::Ignored) => object(method, bytes, None, changed),
-            (part, Ranges::Right) => object(method, bytes, part, changed),
-            (Some((from, to)), Ranges::Wrong) => {
-                let by = usize::from(from > 0);
-                object(method, bytes, Some((from - by, to - by)), changed)
-            }
-        };
-    }
-    let folder = if key.is_empty() || key.ends_with('/') { key } else { format!("{key}/") };
-    let below = contents.objects.keys().filter_map(|key| key.strip_prefix(&folder));
-    let names: std::collections::BTreeSet<String> = below
-        .map(|name| name.split_once('/').map_or(name.to_owned(), |(name, _)| format!("{name}/")))
-        .collect();
-    if names.is_empty() || !lists {
-        return (404, "Content-Type: text/html\r\n".into(), b"<title>404</title>".to_vec());
-    }
-    let links: String =
-        names.iter().map(|name| format!("<a href=\"{}\">{name}</a>\n", name.replace(' ', "%20"))).collect();
-    let page = format!("<html><title>Index of /{folder}</title><a href=\"../\">../</a>\n{links}</html>");
-    (200, "Content-Type: text/html; charset=utf-8\r\n".into(), page.into_bytes())
-}
-
-/// Three blobs a page.
-fn azure(contents: &Contents, method: &str, target: &str, headers: &BTreeMap<String, String>) -> Reply {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-    let plain = |text: &str| text.replace("%2F", "/").replace("%20", " ");
-    assert_eq!(headers["x-ms-version"], "2021-08-06");
-    if query.get("comp") == Some(&"list") {
-        assert_eq!((path, query["restype"]), ("/acc/lake", "container"));
-        let (prefix, after) = (plain(query["prefix"]), plain(query.get("marker").unwrap_or(&"")));
-        let mut entries =
-            contents.objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after);
-        let page: Vec<_> = entries.by_ref().take(3).collect();
-        let blobs: String = page
-            .iter()
-            .map(|(key, (bytes, etag))| {
-                let length = bytes.len();
-                format!(
-                    "<Blob><Name>{key}</Name><Properties><Etag>{etag}</Etag><Content-Length>{length}</Content-Length></Properties></Blob>"
-                )
-            })
-            .collect();
-        let next = entries.next().and(page.last()).map_or("", |(key, _)| key.as_str());
-        let text = format!(
-            "<?xml version=\"1.0\"?><EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>{next}</NextMarker></EnumerationResults>"
-        );
-        return (200, String::new(), text.into_bytes());
-    }
-    let key = plain(path.trim_start_matches("/acc/lake").trim_start_matches('/'));
-    match contents.objects.get(&key) {
-        None => (404, String::new(), Vec::new()),
-        Some((_, etag)) if headers.get("if-match").is_some_and(|wanted| *wanted != format!("\"{etag}\"")) => {
-            (412, String::new(), Vec::new())
-        }
-        Some((bytes, etag)) => object(method, bytes, range_of(headers), format!("ETag: \"{etag}\"\r\n")),
-    }
 }
