@@ -72,6 +72,64 @@ fn shrinkages_are_trained_and_kept() {
     sae(dir, "export half --to saelens --out out").refused(2, &["no half shrinkage"]);
 }
 
+/// Every row and option of docs/methods.md: trained, evaluated on held-out rows by the dictionary on disk, indexed and exported, or
+/// refused.
+#[test]
+fn scores_pursuits_corrections_and_whitening_are_trained_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    world(dir);
+    let signed = Some("codes above zero");
+    let cosine = Some("no score that is part cosine");
+    let refined = Some("no encoder that corrects");
+    for (name, options, index, saelens) in [
+        ("abs", "--method abs-topk", signed, None),
+        ("cosine", "--method cosine", None, cosine),
+        ("shared", "--method cosine-mutual --cosine-alpha shared", None, cosine),
+        ("pursuit", "--method matching-pursuit", None, None),
+        ("aligned", "--method batch-topk --align-encoder", None, None),
+        ("lista", "--method topk --lista-step 0.3", None, refined),
+        ("tilted", "--method topk --tilt 0.01", None, None),
+        ("whitened", "--method batch-topk --input-normalisation whiten", None, None),
+        (
+            "recipe",
+            "--method matryoshka --detach-widths --sort-widths --tilt 0.002 --lista-step 0.3 --k-start 12",
+            None,
+            refined,
+        ),
+    ] {
+        let train = "train --data data --d-sae 48 --k 6 --learning-rate 3e-3 --tokens 120000 --batch 512";
+        let trained = sae(dir, &format!("{train} {options} --out {name} --json")).ok().json();
+        assert!(number(&trained["fve"]) > 0.3, "{name}: {trained}");
+        let core = sae(dir, &format!("evaluate {name} --no-model --tokens 2000 --json")).ok().json();
+        if name != "whitened" {
+            let difference = number(&core["fve"]) - number(&trained["fve"]);
+            assert!(difference.abs() < 0.06, "{name}: {trained}, on held-out rows {core}");
+        }
+        let l0 = number(&core["l0"]);
+        assert!(l0 > 2.0 && l0 < 7.5, "{name}: {core}");
+        sae(dir, &format!("synth score {name} --rows 5000")).ok();
+        match index {
+            Some(why) => sae(dir, &format!("index {name}")).refused(2, &[why]),
+            None => drop(sae(dir, &format!("index {name}")).ok()),
+        }
+        let export = sae(dir, &format!("export {name} --to saelens --out out/{name}"));
+        match saelens {
+            Some(why) => export.refused(2, &[why, "html"]),
+            None => drop(export.ok()),
+        }
+        let config = std::fs::read_to_string(dir.join(name).join("cfg.json")).unwrap();
+        assert_eq!(config.contains("folded into the weights"), name == "whitened", "{config}");
+    }
+    let loaded = |name: &str| Dictionary::load(&dir.join(name)).unwrap();
+    assert!(matches!(loaded("out/abs").selection, Selection::AbsTopK(6)));
+    let Selection::MatchingPursuit { max_iterations, .. } = loaded("out/pursuit").selection else {
+        panic!("{:?}", loaded("out/pursuit").selection)
+    };
+    assert_eq!(max_iterations, Some(6));
+    sae(dir, "export cosine --to sparsify --out out/no").refused(2, &["no score that is part cosine"]);
+}
+
 #[test]
 fn similar_tokens_are_found_of_one_token_and_of_many() {
     let copied = fixtures::copy(fixtures::sample());
