@@ -52,7 +52,8 @@ fn start(folder: &Path, first: u32) -> Child {
 fn killed(mut child: Child, time: Duration) -> Vec<u32> {
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut lines = Vec::new();
-    let number = |line: &str| line.trim().split_once(WRITTEN).and_then(|(_, number)| number.parse().ok());
+    let number =
+        |line: &str| line.trim().split_once(WRITTEN).and_then(|(_, number)| number.parse::<u32>().ok());
     while lines.is_empty() {
         let mut line = String::new();
         assert!(output.read_line(&mut line).unwrap() > 0, "the writer ended");

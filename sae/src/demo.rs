@@ -117,7 +117,7 @@ fn introduction() -> String {
     )
 }
 
-/// The features whose rules say best where they fire.
+/// The features whose rules say best where they fire, of different tokens.
 fn looks(run: &Path) -> Result<Vec<Look>> {
     let rules = storage::explanations::read(run, explain::RULES)?;
     let f1 = |rule: &Explanation| {
@@ -128,8 +128,26 @@ fn looks(run: &Path) -> Result<Vec<Look>> {
         .map(|rule| Look { feature: rule.feature, f1: f1(&rule), rule: rule.text })
         .collect();
     looks.sort_by(|a, b| b.f1.total_cmp(&a.f1).then(a.feature.cmp(&b.feature)));
-    looks.truncate(LOOKS);
-    Ok(looks)
+    let mut first: Vec<Look> = Vec::new();
+    for look in looks {
+        if first.len() < LOOKS && first.iter().all(|other| !share_a_token(&look.rule, &other.rule)) {
+            first.push(look);
+        }
+    }
+    Ok(first)
+}
+
+/// Whether two rules name a token in common: whoever looks at both sees the same thing twice.
+fn share_a_token(a: &str, b: &str) -> bool {
+    let tokens = |rule: &str| -> Vec<String> {
+        rule.split('‹')
+            .skip(1)
+            .filter_map(|rest| rest.split_once('›'))
+            .map(|(token, _)| token.to_owned())
+            .collect()
+    };
+    let of_a = tokens(a);
+    tokens(b).iter().any(|token| of_a.contains(token))
 }
 
 /// The first documents of a domain, training and held-out ones counted apart.
@@ -151,6 +169,13 @@ fn some_of(lines: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_of_the_same_tokens_are_told_apart() {
+        let rule = "on one of the tokens ‹noun› or ‹adj›";
+        assert!(share_a_token(rule, "on one of the tokens ‹adj›, ‹crate›"));
+        assert!(!share_a_token(rule, "on the token ‹·de›") && !share_a_token("in code", "in code"));
+    }
 
     #[test]
     fn every_domain_gives_documents_of_both_kinds() {

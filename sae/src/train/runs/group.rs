@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
-use storage::RunRecord;
+use storage::{RunRecord, RunStatus};
 
 use super::board::{Board, Substage};
 use super::job::{self, Job};
@@ -52,9 +52,13 @@ impl Member<'_> {
             // What was logged until then helps to see why.
             let _ = trainer.flush_log();
         }
-        record::end_with(self.record, &error);
-        // The disk may be what failed: the first error is the one to tell.
-        let _ = self.record.write(self.out);
+        // What fails after the dictionary is there undoes nothing; the same command again does what was left. As a failed run it would be
+        // resumed from its last checkpoint, without the snapshots that were removed by then.
+        if self.record.status != RunStatus::Finished {
+            record::end_with(self.record, &error);
+            // The disk may be what failed: the first error is the one to tell.
+            let _ = self.record.write(self.out);
+        }
         self.trainer = None;
         self.result = Some(Err(error));
     }

@@ -113,8 +113,11 @@ pub fn finish(
         history::finish(resolved, out, threads, progress)?;
         record::dictionary(trainer, resolved, source, fitted).save(out)?;
     }
-    record.status = RunStatus::Finished;
-    record.write(out)?;
+    let unfinished = std::mem::replace(&mut record.status, RunStatus::Finished);
+    if let Err(error) = record.write(out) {
+        record.status = unfinished;
+        return Err(error.into());
+    }
     history::clean(out)?;
     Ok(record::outcome(record, out, resolved))
 }
