@@ -67,8 +67,14 @@ const INPUTS: [&str; 23] = [
 ];
 
 /// What a command says that finds its work done.
-pub const FINISHED: [&str; 4] =
-    ["already finished", "no folders shard-I-of-N", "holds a world already", "holds a lens already"];
+pub const FINISHED: [&str; 6] = [
+    "already finished",
+    "no folders shard-I-of-N",
+    "holds a world already",
+    "holds a lens already",
+    "holds a finished model",
+    "is there already",
+];
 
 /// A folder with what the jobs read, and `out/`, which they write.
 pub struct World {
