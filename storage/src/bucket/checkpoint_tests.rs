@@ -1,4 +1,4 @@
-//! A training that one machine begins and another continues, by what they find in the store. The training itself is in `tests/outside/bucket.py`.
+//! A training that one machine begins and another continues, by what they find in the store. The training itself is in `tests/outside/resumed.py`.
 
 use std::fs;
 use std::path::Path;
@@ -26,8 +26,20 @@ fn step_of(run: &Path) -> u64 {
     RunRecord::read(run).unwrap().step
 }
 
-fn machine(server: &Server, desk: &Path, name: &str) -> Arc<Store> {
-    connect(server, &desk.join(name), DEFAULT_LIMIT)
+/// A store and two machines that use it.
+struct Desk {
+    folder: tempfile::TempDir,
+    server: Server,
+    a: Arc<Store>,
+    b: Arc<Store>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let (folder, server) = (tempfile::tempdir().unwrap(), Server::start());
+        let [a, b] = ["a", "b"].map(|name| connect(&server, &folder.path().join(name), DEFAULT_LIMIT));
+        Self { folder, server, a, b }
+    }
 }
 
 fn state(run: &Path, step: u64) -> Vec<u8> {
@@ -36,9 +48,7 @@ fn state(run: &Path, step: u64) -> Vec<u8> {
 
 #[test]
 fn a_training_is_continued_elsewhere_and_then_here_again() {
-    let desk = tempfile::tempdir().unwrap();
-    let server = Server::start();
-    let (a, b) = (machine(&server, desk.path(), "a"), machine(&server, desk.path(), "b"));
+    let Desk { folder: desk, server, a, b } = Desk::new();
     let address = at("s3://lake/run");
     let here = a.open(&address, &quiet).unwrap().path;
     train(&here, 15);
@@ -86,9 +96,7 @@ fn a_training_is_continued_elsewhere_and_then_here_again() {
 
 #[test]
 fn a_run_that_was_told_something_else_is_not_replaced() {
-    let desk = tempfile::tempdir().unwrap();
-    let server = Server::start();
-    let (a, b) = (machine(&server, desk.path(), "a"), machine(&server, desk.path(), "b"));
+    let Desk { folder: desk, server, a, b } = Desk::new();
     let address = at("s3://lake/run");
     let here = a.open(&address, &quiet).unwrap().path;
     train(&here, 15);
@@ -106,9 +114,7 @@ fn a_run_that_was_told_something_else_is_not_replaced() {
 
 #[test]
 fn a_checkpoint_that_is_not_whole_is_not_found() {
-    let desk = tempfile::tempdir().unwrap();
-    let server = Server::start();
-    let (a, b) = (machine(&server, desk.path(), "a"), machine(&server, desk.path(), "b"));
+    let Desk { folder: desk, server, a, b } = Desk::new();
     let address = at("s3://lake/sweep");
     let here = a.open(&address, &quiet).unwrap().path.join("one");
     train(&here, 15);

@@ -32,12 +32,18 @@ fn connect(
     Store::connect(settings).unwrap()
 }
 
-/// A server with a dataset below `a b/data`, its client, the dataset's address, and the dataset itself.
-fn desk(manner: Manner, limit: u64) -> (tempfile::TempDir, Server, Arc<Store>, Address, Dataset) {
+/// A dataset on the disk, and a server that has it at `prefix`.
+fn stocked(manner: Manner, prefix: &str) -> (tempfile::TempDir, Dataset, Server) {
     let desk = tempfile::tempdir().unwrap();
     let local = dataset(&desk.path().join("data"));
     let server = Server::start_as(manner);
-    stock(&server, local.dir(), "a b/data");
+    stock(&server, local.dir(), prefix);
+    (desk, local, server)
+}
+
+/// A server with a dataset below `a b/data`, its client, the dataset's address, and the dataset itself.
+fn desk(manner: Manner, limit: u64) -> (tempfile::TempDir, Server, Arc<Store>, Address, Dataset) {
+    let (desk, local, server) = stocked(manner, "a b/data");
     let store = connect(Scheme::Http, server.endpoint.clone(), None, &desk.path().join("cache"), limit);
     let address = at(&format!("{}/lake/a%20b/data/", server.endpoint));
     (desk, server, store, address, local)
@@ -174,10 +180,7 @@ fn without_lists_records_name_the_files() {
 
 #[test]
 fn blobs_of_azure_are_read_in_blocks_whatever_fails() {
-    let desk = tempfile::tempdir().unwrap();
-    let local = dataset(&desk.path().join("data"));
-    let server = Server::start_as(Manner::Azure);
-    stock(&server, local.dir(), "a b/data");
+    let (desk, local, server) = stocked(Manner::Azure, "a b/data");
     // What a hierarchy of names has as blobs.
     server.put("a b", b"");
     server.put("a b/data", b"");
@@ -249,10 +252,7 @@ fn refusals_of_other_stores_say_what_to_do_and_show_no_secret() {
 
 #[test]
 fn googles_store_is_read_in_blocks_whatever_fails() {
-    let desk = tempfile::tempdir().unwrap();
-    let local = dataset(&desk.path().join("data"));
-    let server = Server::start_as(Manner::Google);
-    stock(&server, local.dir(), "a b/data");
+    let (desk, local, server) = stocked(Manner::Google, "a b/data");
     let token = Some(Credentials::bearer("token"));
     let store =
         connect(Scheme::Google, server.endpoint.clone(), token, &desk.path().join("cache"), DEFAULT_LIMIT);
@@ -283,10 +283,7 @@ fn googles_store_is_read_in_blocks_whatever_fails() {
 
 #[test]
 fn an_object_of_google_that_changes_is_an_error_and_not_a_mixture() {
-    let desk = tempfile::tempdir().unwrap();
-    let local = dataset(&desk.path().join("data"));
-    let server = Server::start_as(Manner::Google);
-    stock(&server, local.dir(), "data");
+    let (desk, local, server) = stocked(Manner::Google, "data");
     let cache = desk.path().join("cache");
     let store = connect(Scheme::Google, server.endpoint.clone(), None, &cache, DEFAULT_LIMIT);
     let mirror = store.open(&at("gs://lake/data"), &quiet).unwrap();
@@ -304,10 +301,7 @@ fn an_object_of_google_that_changes_is_an_error_and_not_a_mixture() {
 
 #[test]
 fn googles_store_is_read_by_its_s3_protocol_with_an_hmac_key() {
-    let desk = tempfile::tempdir().unwrap();
-    let local = dataset(&desk.path().join("data"));
-    let server = Server::start();
-    stock(&server, local.dir(), "data");
+    let (desk, local, server) = stocked(Manner::Store, "data");
     let key = Some(Credentials::new("GOOGTEST", "verysecret", None));
     let store =
         connect(Scheme::Google, server.endpoint.clone(), key, &desk.path().join("cache"), DEFAULT_LIMIT);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Contents, Reply, object, range_of};
+use super::{Contents, Reply, object, plain, range_of, split};
 
 /// Three blobs a page.
 pub(super) fn reply(
@@ -11,9 +11,7 @@ pub(super) fn reply(
     target: &str,
     headers: &BTreeMap<String, String>,
 ) -> Reply {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-    let plain = |text: &str| text.replace("%2F", "/").replace("%20", " ");
+    let (path, query) = split(target);
     assert_eq!(headers["x-ms-version"], "2021-08-06");
     if query.get("comp") == Some(&"list") {
         assert_eq!((path, query["restype"]), ("/acc/lake", "container"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Contents, Reply, object, range_of};
+use super::{Contents, Reply, object, plain, range_of, split};
 
 /// What it answers to a request.
 pub(super) fn reply(
@@ -11,9 +11,7 @@ pub(super) fn reply(
     target: &str,
     headers: &BTreeMap<String, String>,
 ) -> Reply {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-    let plain = |text: &str| text.replace("%2F", "/").replace("%20", " ");
+    let (path, query) = split(target);
     let Some(below) = path.strip_prefix("/storage/v1/b/lake/o") else {
         let text = r#"{"error":{"code":404,"message":"There is none.","errors":[{"reason":"notFound"}]}}"#;
         return (404, String::new(), text.into());
@@ -56,7 +54,7 @@ fn item(key: &str, bytes: &[u8], etag: &str) -> String {
 
 /// Three objects a page.
 fn list(contents: &Contents, prefix: &str, token: Option<&&str>) -> String {
-    let after = token.map_or(String::new(), |token| token.replace("%2F", "/").replace("%20", " "));
+    let after = token.map_or(String::new(), |token| plain(token));
     let mut entries = contents.objects.iter().filter(|(key, _)| key.starts_with(prefix) && **key > after);
     let page: Vec<_> = entries.by_ref().take(3).collect();
     let items: Vec<String> = page.iter().map(|(key, (bytes, etag))| item(key, bytes, etag)).collect();

@@ -194,8 +194,7 @@ fn reply(
     headers: &BTreeMap<String, String>,
     body: Vec<u8>,
 ) -> Reply {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+    let (path, query) = split(target);
     let key = path.trim_start_matches("/lake").trim_start_matches('/').replace("%20", " ");
     let there = contents.objects.get(&key).cloned();
     let tag = |etag: &str| format!("ETag: \"{etag}\"\r\n");
@@ -257,10 +256,8 @@ fn reply(
 
 /// Three keys a page, so that continuation is always needed.
 fn list(contents: &Contents, query: &BTreeMap<&str, &str>) -> String {
-    let prefix = query["prefix"].replace("%2F", "/").replace("%20", " ");
-    let after = query
-        .get("continuation-token")
-        .map_or(String::new(), |token| token.replace("%2F", "/").replace("%20", " "));
+    let prefix = plain(query["prefix"]);
+    let after = query.get("continuation-token").map_or(String::new(), |token| plain(token));
     let mut entries = contents.objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after);
     let page: Vec<_> = entries.by_ref().take(3).collect();
     let mut text = "<ListBucketResult><EncodingType>url</EncodingType>".to_owned();
@@ -280,6 +277,17 @@ fn list(contents: &Contents, query: &BTreeMap<&str, &str>) -> String {
 }
 
 type Reply = (u16, String, Vec<u8>);
+
+/// The path of what is asked for, and what stands after the question mark.
+fn split(target: &str) -> (&str, BTreeMap<&str, &str>) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    (path, query.split('&').filter_map(|pair| pair.split_once('=')).collect())
+}
+
+/// A key as it is, of one in a request.
+fn plain(text: &str) -> String {
+    text.replace("%2F", "/").replace("%20", " ")
+}
 
 /// From where to where a request wants to read.
 fn range_of(headers: &BTreeMap<String, String>) -> Option<(usize, usize)> {
