@@ -69,20 +69,6 @@ pub struct MlpPart {
     pub value: f32,
 }
 
-impl Parts {
-    /// What single heads moved from single tokens, the `most` that give most: layer, head, token, value.
-    pub fn strongest(&self, most: usize) -> Vec<(usize, usize, usize, f32)> {
-        let all = self.heads.iter().flat_map(|head| {
-            let sources = head.sources.iter().enumerate();
-            sources.map(move |(source, &value)| (head.layer, head.head, source, value))
-        });
-        let mut all: Vec<_> = all.filter(|one| one.3 != 0.0).collect();
-        all.sort_by(|a, b| b.3.abs().total_cmp(&a.3.abs()).then((a.0, a.1, a.2).cmp(&(b.0, b.1, b.2))));
-        all.truncate(most);
-        all
-    }
-}
-
 /// A reading, taken apart. Everything but `biases` is computed from what the model had at its hooks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Parts {
@@ -98,6 +84,20 @@ pub struct Parts {
     pub embedding: Option<f32>,
     /// What is left: biases of the encoder, of norms and of attention.
     pub biases: f32,
+}
+
+impl Parts {
+    /// What single heads moved from single tokens, the `most` that give most: layer, head, token, value.
+    pub fn strongest(&self, most: usize) -> Vec<(usize, usize, usize, f32)> {
+        let all = self.heads.iter().flat_map(|head| {
+            let sources = head.sources.iter().enumerate();
+            sources.map(move |(source, &value)| (head.layer, head.head, source, value))
+        });
+        let mut all: Vec<_> = all.filter(|one| one.3 != 0.0).collect();
+        all.sort_by(|a, b| b.3.abs().total_cmp(&a.3.abs()).then((a.0, a.1, a.2).cmp(&(b.0, b.1, b.2))));
+        all.truncate(most);
+        all
+    }
 }
 
 impl HeldText {

@@ -88,9 +88,9 @@ impl<'a> Words<'a> {
     fn new(model: &'a lm::model::LanguageModel, text: &'a HeldText) -> Self {
         let begins = usize::from(model.bos().is_some());
         let bytes = model.tokenizer().token_bytes();
-        let texts = text.tokens().iter().map(|&token| bytes.get(token as usize));
-        let texts = texts.map(|bytes| bytes.map_or_else(String::new, |bytes| lm::model::shown(bytes)));
-        Self { model, text, begins, texts: texts.collect() }
+        let of = |token: &u32| bytes.get(*token as usize).map_or(&[][..], Vec::as_slice);
+        let texts = storage::vocabulary::in_context(&text.tokens().iter().map(of).collect::<Vec<_>>());
+        Self { model, text, begins, texts }
     }
 
     /// The place in the context of a token of the text.

@@ -41,39 +41,37 @@ pub fn encoder(
     if let Some(step) = refine {
         return (w_enc, b_enc, Selection::Refined(Refined { step, first: pick(first), then: pick(one) }));
     }
-    let thresholds = match (rule, fitted) {
-        (_, Some(fitted)) => return (w_enc, b_enc, Selection::Threshold(fitted.each)),
-        (rule, None) => match rule {
-            Rule::Jump { .. } => own.iter().map(|log| log.exp()).collect(),
-            Rule::Gated => {
-                // u + b_gate > 0 is e^r·u + b_mag > b_mag − e^r·b_gate.
-                let mut thresholds = Vec::with_capacity(state.features);
-                for (f, row) in w_enc.chunks_exact_mut(state.d).enumerate() {
-                    let (factor, magnitude) = (own[2 * f].exp(), own[2 * f + 1]);
-                    row.iter_mut().for_each(|w| *w *= factor);
-                    thresholds.push((magnitude - factor * b_enc[f]).max(0.0));
-                    b_enc[f] = magnitude;
-                }
-                thresholds
+    if let Some(fitted) = fitted {
+        return (w_enc, b_enc, Selection::Threshold(fitted.each));
+    }
+    let thresholds = match rule {
+        Rule::Jump { .. } => own.iter().map(|log| log.exp()).collect(),
+        Rule::Gated => {
+            // u + b_gate > 0 is e^r·u + b_mag > b_mag − e^r·b_gate.
+            let mut thresholds = Vec::with_capacity(state.features);
+            for (f, row) in w_enc.chunks_exact_mut(state.d).enumerate() {
+                let (factor, magnitude) = (own[2 * f].exp(), own[2 * f + 1]);
+                row.iter_mut().for_each(|w| *w *= factor);
+                thresholds.push((magnitude - factor * b_enc[f]).max(0.0));
+                b_enc[f] = magnitude;
             }
-            Rule::Active => vec![0.0; state.features],
-            Rule::Shrunk(shrunk) => return (w_enc, b_enc, Selection::Shrunk(shrunk)),
-            Rule::Pursuit => {
-                let (residual_threshold, max_iterations) = (RESIDUAL, Some(k));
-                let stop_on_duplicate_support = true;
-                let selection = Selection::MatchingPursuit {
-                    residual_threshold,
-                    max_iterations,
-                    stop_on_duplicate_support,
-                };
-                return (state.w_dec.value.clone(), vec![0.0; state.features], selection);
-            }
-            Rule::AbsToken => return (w_enc, b_enc, Selection::AbsTopK(k)),
-            Rule::Block(blocks) => return (w_enc, b_enc, Selection::BlockTopK(blocks)),
-            Rule::Token | Rule::Mutual | Rule::Feature | Rule::Cosine(_) => {
-                return (w_enc, b_enc, Selection::TopK(k));
-            }
-        },
+            thresholds
+        }
+        Rule::Active => vec![0.0; state.features],
+        Rule::Shrunk(shrunk) => return (w_enc, b_enc, Selection::Shrunk(shrunk)),
+        Rule::Pursuit => {
+            let selection = Selection::MatchingPursuit {
+                residual_threshold: RESIDUAL,
+                max_iterations: Some(k),
+                stop_on_duplicate_support: true,
+            };
+            return (state.w_dec.value.clone(), vec![0.0; state.features], selection);
+        }
+        Rule::AbsToken => return (w_enc, b_enc, Selection::AbsTopK(k)),
+        Rule::Block(blocks) => return (w_enc, b_enc, Selection::BlockTopK(blocks)),
+        Rule::Token | Rule::Mutual | Rule::Feature | Rule::Cosine(_) => {
+            return (w_enc, b_enc, Selection::TopK(k));
+        }
     };
     (w_enc, b_enc, Selection::Threshold(thresholds))
 }
