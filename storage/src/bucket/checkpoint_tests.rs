@@ -48,7 +48,7 @@ fn state(run: &Path, step: u64) -> Vec<u8> {
 
 #[test]
 fn a_training_is_continued_elsewhere_and_then_here_again() {
-    let Desk { folder: desk, server, a, b } = Desk::new();
+    let Desk { folder: _desk, server, a, b } = Desk::new();
     let address = at("s3://lake/run");
     let here = a.open(&address, &quiet).unwrap().path;
     train(&here, 15);
@@ -96,7 +96,7 @@ fn a_training_is_continued_elsewhere_and_then_here_again() {
 
 #[test]
 fn a_run_that_was_told_something_else_is_not_replaced() {
-    let Desk { folder: desk, server, a, b } = Desk::new();
+    let Desk { folder: _desk, server: _server, a, b } = Desk::new();
     let address = at("s3://lake/run");
     let here = a.open(&address, &quiet).unwrap().path;
     train(&here, 15);

@@ -283,7 +283,7 @@ fn googles_store_is_read_in_blocks_whatever_fails() {
 
 #[test]
 fn an_object_of_google_that_changes_is_an_error_and_not_a_mixture() {
-    let (desk, local, server) = stocked(Manner::Google, "data");
+    let (desk, _local, server) = stocked(Manner::Google, "data");
     let cache = desk.path().join("cache");
     let store = connect(Scheme::Google, server.endpoint.clone(), None, &cache, DEFAULT_LIMIT);
     let mirror = store.open(&at("gs://lake/data"), &quiet).unwrap();
