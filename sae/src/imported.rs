@@ -1,13 +1,14 @@
-//! A run made of a dictionary that a different program trained: record, provenance, the dictionary as a SAELens v6 folder, and the check
-//! that was made of it.
+//! A run made of a dictionary that was trained elsewhere, or of one of our own with a change: record, provenance, the dictionary as a SAELens
+//! v6 folder, and the check that was made of it.
 
 use std::path::{Path, PathBuf};
 
 use storage::clock::now;
-use storage::{Imported, ImportedFile, RunRecord, RunStatus};
+use storage::{Dataset, Decision, Imported, ImportedFile, RunRecord, RunStatus};
 
 use crate::check::{CheckOptions, Checked, check, decisions};
 use crate::dictionary::{CrossLayerTranscoder, Dictionary, Selection};
+use crate::evaluate::pruned::limit_on;
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Content, Opened, Reading};
 use crate::partial::Partial;
@@ -19,13 +20,45 @@ use crate::{Error, Progress, Result};
 pub struct ImportOptions {
     /// What to check it on, where it belongs, how it is read, and the norm above which rows are left out wherever the run is used.
     pub check: CheckOptions,
+    /// Make each side of a feature whose codes have either sign a feature.
+    pub split_signs: bool,
+    /// Leave out what a token's other features make up for, below so many medians of the codes on the training rows of the dataset.
+    pub prune: Option<f64>,
+}
+
+impl ImportOptions {
+    /// The dictionary as it is asked for, and what was done to it.
+    fn change(&self, mut dictionary: Dictionary) -> Result<(Dictionary, Vec<Decision>)> {
+        let mut made = Vec::new();
+        let mut note = |what: &str, value: String, why: &str| {
+            made.push(Decision { what: what.to_owned(), value, why: why.to_owned() });
+        };
+        if self.split_signs {
+            let before = dictionary.d_sae;
+            dictionary = dictionary.split_signs()?;
+            let value = format!("feature i of {before} is {before} + i where its code is negative");
+            note("signs", value, "asked for");
+        }
+        if let Some(multiple) = self.prune {
+            let data = self.check.data.as_deref().ok_or_else(|| {
+                Error::request("pruning needs rows to measure codes on")
+                    .with_remedy("give a dataset with --data")
+            })?;
+            let limit = self.check.norm_limit.map(|limit| limit as f32);
+            let below = limit_on(&dictionary, &Dataset::open(data)?, multiple, limit, self.check.seed)?;
+            dictionary.prune_below = Some(below);
+            let why = format!("asked for: {multiple} medians of the codes on {}", data.display());
+            note("pruning", format!("leave-one-out, below {below:.4}"), &why);
+        }
+        Ok((dictionary, made))
+    }
 }
 
 /// Makes a run in `out` of the dictionary or the cross-layer transcoder that `opened` holds and that was given as `source`. A folder that is
 /// there already is not touched; what an interrupted import left is removed by the next.
 ///
 /// # Errors
-/// As [`check()`]; a set of transcoders; a folder that exists or cannot be written.
+/// As [`check()`]; a set of transcoders; a change that the dictionary does not allow; a folder that exists or cannot be written.
 pub fn run(
     source: &str,
     opened: Opened,
@@ -38,16 +71,31 @@ pub fn run(
             .with_remedy("give a folder that does not exist with --out"));
     }
     if let Content::CrossLayer(transcoder) = &opened.content {
+        if options.split_signs || options.prune.is_some() {
+            return Err(Error::request(format!(
+                "{source} is a cross-layer transcoder; signs are split and codes pruned of single dictionaries"
+            )));
+        }
         let transcoder = transcoder.clone();
         return cross_layer(source, &transcoder, opened, out, options, progress);
     }
     opened.one()?;
     let reading = opened.reading.clone();
-    let Checked { check, dictionary, model } = check(source, opened, &options.check, progress)?;
-    let mut dictionary =
-        dictionary.ok_or_else(|| Error::data(format!("{source} holds no single dictionary")))?;
+    let Checked { check: found, dictionary, model } = check(source, opened, &options.check, progress)?;
+    let dictionary = dictionary.ok_or_else(|| Error::data(format!("{source} holds no single dictionary")))?;
+    let (mut dictionary, changes) = options.change(dictionary)?;
+    let mut check = match changes.is_empty() {
+        true => found,
+        // The run's own check is of what the run holds.
+        false => {
+            let content = Content::Dictionary(dictionary.clone());
+            let again = CheckOptions { reading: None, ..options.check.clone() };
+            check(source, Opened { content, reading: reading.clone() }, &again, progress)?.check
+        }
+    };
+    check.decisions.extend(changes.iter().cloned());
     dictionary.info.hook_name.clone_from(&check.hook);
-    let record = RunRecord {
+    let mut record = RunRecord {
         hook: check.hook.clone().unwrap_or_default(),
         model: model.unwrap_or_else(|| storage::ModelRef {
             id: reading.model.clone().unwrap_or_default(),
@@ -57,6 +105,9 @@ pub fn run(
         mean_ratio: check.rows.as_ref().map(|rows| rows.mean_ratio),
         ..record_of(source, &dictionary, &reading, options)?
     };
+    if let Some(imported) = &mut record.imported {
+        imported.decisions.extend(changes);
+    }
     let partial = Partial::begin(out)?;
     dictionary.save(partial.folder())?;
     check.write(partial.folder())?;

@@ -50,6 +50,7 @@
 //!     w_dec: vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
 //!     b_dec: vec![0.0; 3],
 //!     selection: Selection::TopK(1),
+//!     prune_below: None,
 //!     normalisation: Normalisation::None,
 //!     target: None,
 //!     info: DictionaryInfo::default(),

@@ -215,6 +215,7 @@ fn of_rows(world: &World, rows: Vec<f32>, threshold: f32) -> Dictionary {
         w_dec: rows,
         b_dec: world.bias.clone(),
         selection: Selection::Threshold(vec![threshold; d_sae]),
+        prune_below: None,
         normalisation: Normalisation::None,
         target: None,
         info: DictionaryInfo::default(),

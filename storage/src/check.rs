@@ -89,6 +89,9 @@ record! {
         bias_norm: f64,
         /// Thresholds, for dictionaries that have some.
         thresholds: Option<Spread>,
+        /// Of cosine scores: features whose α lies in the first tenth from 0 to 1, in the second and so on. Empty for others.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alpha_tenths: Vec<u64>,
         /// Features per token as published, where a file or folder name says it.
         published_l0: Option<f64>,
         /// What it was measured on; null if it was not measured.

@@ -131,6 +131,49 @@ fn scores_pursuits_corrections_and_whitening_are_trained_and_kept() {
 }
 
 #[test]
+fn codes_of_either_sign_are_split_and_codes_are_pruned_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    world(dir);
+    let train = "train --data data --d-sae 48 --k 6 --learning-rate 3e-3 --tokens 120000 --batch 512";
+    sae(dir, &format!("{train} --method abs-topk --out abs")).ok();
+    sae(dir, &format!("{train} --method topk --out topk")).ok();
+    sae(dir, &format!("{train} --method cosine --out cosine")).ok();
+    let fve = |run: &str, options: &str| {
+        let found =
+            sae(dir, &format!("evaluate {run} --no-model --tokens 2000 {options} --json")).ok().json();
+        let measured = if options.is_empty() { &found } else { &found["pruned"][0] };
+        (number(&measured["fve"]), number(&measured["l0"]))
+    };
+    // Each side of a feature is a feature, and what needed codes above zero works.
+    sae(dir, "index abs").refused(2, &["codes above zero", "--split-signs"]);
+    sae(dir, "import dictionary topk --split-signs --out no").refused(2, &["topk", "have one"]);
+    sae(dir, "import dictionary abs --split-signs --out sides").ok();
+    assert_eq!(Dictionary::load(&dir.join("sides")).unwrap().d_sae, 96);
+    let (before, after) = (fve("abs", ""), fve("sides", ""));
+    assert!((before.0 - after.0).abs() < 1e-6 && (before.1 - after.1).abs() < 1e-9, "{before:?} {after:?}");
+    sae(dir, "index sides").ok();
+    sae(dir, "audit sides --tokens 200").ok();
+    // What pruning costs for a moment it costs for good.
+    sae(dir, "import dictionary topk --prune --out pruned").ok();
+    let (asked, built_in) = (fve("topk", "--prune"), fve("pruned", ""));
+    assert!(
+        (asked.0 - built_in.0).abs() < 1e-6 && (asked.1 - built_in.1).abs() < 1e-9,
+        "{asked:?} {built_in:?}"
+    );
+    assert!(built_in.1 < fve("topk", "").1);
+    sae(dir, "index pruned").ok();
+    sae(dir, "evaluate pruned --no-model --prune").refused(2, &["prunes its codes already"]);
+    sae(dir, "export pruned --to saelens --out out").refused(2, &["no codes that are pruned"]);
+    assert!(sae(dir, "inspect pruned").ok().stdout.contains("leave-one-out, below"));
+    // All α begin at one half.
+    let check = sae(dir, "check cosine --json").ok().json();
+    let tenths: Vec<f64> = check["alpha_tenths"].as_array().unwrap().iter().map(number).collect();
+    assert_eq!((tenths.len(), tenths.iter().sum::<f64>()), (10, 48.0), "{check}");
+    assert!(tenths[2..8].iter().sum::<f64>() > 40.0, "{check}");
+}
+
+#[test]
 fn similar_tokens_are_found_of_one_token_and_of_many() {
     let copied = fixtures::copy(fixtures::sample());
     let dir = &copied.path();

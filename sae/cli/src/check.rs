@@ -162,6 +162,10 @@ fn facts(check: &Check, output: &mut Output) {
     if let Some(thresholds) = &check.thresholds {
         output.row("thresholds", spread(thresholds));
     }
+    if !check.alpha_tenths.is_empty() {
+        let tenths = check.alpha_tenths.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        output.row("α by tenths", format!("{tenths} features from 0 (cosine) to 1 (inner product)"));
+    }
     let pre_bias = match check.pre_bias {
         true => "subtracted before encoding",
         false => "not subtracted before encoding",

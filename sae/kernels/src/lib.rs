@@ -41,6 +41,7 @@
 //! | [`eigen`] | eigenvectors of a symmetric matrix, in f64 |
 //! | [`median`] | geometric median |
 //! | [`exp`] | exponentials of many numbers, softmax |
+//! | [`root`] | ρ-th roots of many numbers, in f64 |
 //! | [`columns`] | softmax down the columns of a matrix |
 //! | [`norm`] | root-mean-square and layer norm of a row, with gradients |
 //! | [`gate`] | gated activations of a row, with gradients |
@@ -136,6 +137,7 @@ pub mod pieces;
 pub mod product;
 pub mod quantile;
 pub mod reduce;
+pub mod root;
 pub mod shrink;
 pub mod spare;
 pub mod student;

@@ -18,11 +18,15 @@ pub(super) fn of(source: &str, dictionary: &Dictionary, reading: &Reading) -> Ch
         d_in: dictionary.d_in,
         d_sae: dictionary.d_sae,
         d_out: dictionary.d_out(),
-        selection: selection(&dictionary.selection),
+        selection: match dictionary.prune_below {
+            Some(below) => format!("{}, pruned below {below:.4}", selection(&dictionary.selection)),
+            None => selection(&dictionary.selection),
+        },
         encoder_norms: spread(&dictionary.w_enc, dictionary.d_in),
         decoder_norms: spread(&dictionary.w_dec, dictionary.d_out()),
         bias_norm: norm(&dictionary.b_dec),
         thresholds,
+        alpha_tenths: alpha_tenths(&dictionary.selection),
         ..of_reading(source, reading)
     }
 }
@@ -52,6 +56,14 @@ pub(crate) fn decisions(reading: &Reading) -> Vec<Decision> {
         why: one.why.clone(),
     };
     reading.decisions.iter().map(kept).collect()
+}
+
+/// How many of the α of cosine scores lie in each tenth from 0 to 1.
+fn alpha_tenths(selection: &Selection) -> Vec<u64> {
+    let Selection::Cosine(cosine) = selection else { return Vec::new() };
+    let mut tenths = vec![0; 10];
+    cosine.alpha.iter().for_each(|alpha| tenths[((alpha * 10.0) as usize).min(9)] += 1);
+    tenths
 }
 
 fn pick(pick: Pick) -> String {

@@ -214,6 +214,7 @@ fn dictionary(
         w_dec: model.rows.clone(),
         b_dec: offset.iter().map(|o| *o as f32).collect(),
         selection: Selection::AbsTopK((coding.training.l0.round() as usize).clamp(1, units)),
+        prune_below: None,
         normalisation: Normalisation::None,
         target: None,
         info: DictionaryInfo {

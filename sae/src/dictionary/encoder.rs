@@ -31,9 +31,13 @@ impl Encoder<'_> {
         );
         let x = dictionary.normalisation.apply(x, dictionary.d_in);
         self.prepare(&x);
-        match &self.search {
+        let codes = match &self.search {
             Some(search) => search.encode(&x),
             None => dictionary.encode_exact(&x),
+        };
+        match dictionary.prune_below {
+            Some(below) => dictionary.prune_normalised(&codes, &x, below),
+            None => codes,
         }
     }
 

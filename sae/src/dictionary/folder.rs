@@ -11,7 +11,7 @@
 //!
 //! Every [`Selection`] is written as the architecture that SAELens has for it (`rescale_acts_by_decoder_norm` false: codes are the
 //! pre-activations themselves); for blocks, shrinkages, cosine
-//! scores and refined codes it has none, and refuses ours by their names. Every architecture is read ([`super::saelens`]).
+//! scores, refined and pruned codes it has none, and refuses ours by their names. Every architecture is read ([`super::saelens`]).
 
 use std::path::Path;
 
@@ -23,6 +23,8 @@ use kernels::feature::norm_squared;
 
 /// The dictionary's configuration, written last.
 pub(crate) const CONFIG: &str = "cfg.json";
+/// Before the architecture of a dictionary that prunes its codes.
+pub(super) const PRUNED: &str = "pruned_";
 /// Its tensors.
 pub(crate) const WEIGHTS: &str = "sae_weights.safetensors";
 
@@ -45,7 +47,7 @@ impl Dictionary {
         }
         let mut config = self.config();
         if let (Selection::Threshold(thresholds), true) =
-            (&self.selection, config.architecture.starts_with("jumprelu"))
+            (&self.selection, self.architecture_unpruned().starts_with("jumprelu"))
         {
             tensors.push(Named::f32("threshold", &[f], thresholds));
         }
@@ -83,6 +85,7 @@ impl Dictionary {
             shrinkage: None,
             cosine: None,
             refined: None,
+            prune_below: self.prune_below,
             rescale_acts_by_decoder_norm: None,
             residual_threshold: None,
             max_iterations: None,
@@ -111,8 +114,14 @@ impl Dictionary {
         config
     }
 
-    /// SAELens's name for the architecture. A transcoder that selects by rank has a name that only this program knows.
+    /// SAELens's name for the architecture. A transcoder that selects by rank, and what is pruned, has a name that only this program
+    /// knows: SAELens would read it as something else.
     fn architecture(&self) -> String {
+        let pruned = if self.prune_below.is_some() { PRUNED } else { "" };
+        format!("{pruned}{}", self.architecture_unpruned())
+    }
+
+    fn architecture_unpruned(&self) -> String {
         let kind = match (&self.selection, &self.target) {
             (Selection::Threshold(thresholds), Some(_)) if thresholds.iter().all(|t| *t == 0.0) => "",
             (Selection::Threshold(_), _) => "jumprelu",
@@ -199,6 +208,7 @@ mod tests {
                 dictionary.b_enc.fill(0.0);
             }
             dictionary.normalisation = Normalisation::LayerNorm;
+            dictionary.prune_below = dictionary.needs_prunable_codes().is_ok().then_some(0.13);
             dictionary.info.hook_name = Some("blocks.1.hook_resid_post".to_owned());
             dictionary.info.other.insert("exclude_special_tokens".to_owned(), true.into());
             dictionary.save(folder.path()).unwrap();

@@ -5,6 +5,7 @@
 //! ```text
 //! z     = (x − b_dec) · W_encᵀ + b_enc     pre-activations [n, F]; W_enc is held as [F, d], one row per feature
 //! codes = selection(z)                     sparse, CSR ([`Codes`]); every code is > 0, but for [`Selection::AbsTopK`]
+//! codes = prune(codes)                     where a dictionary is pruned: what the other features make up for is left out
 //! x̂     = codes · W_dec + b_dec            reconstruction [n, d]; W_dec is [F, d], one row per feature
 //! ```
 //!
@@ -35,6 +36,7 @@ pub mod score;
 mod search;
 mod selection;
 pub(crate) mod shrunk;
+mod sides;
 mod target;
 pub(crate) mod weights;
 mod whitening;
@@ -81,6 +83,8 @@ pub struct Dictionary {
     pub b_dec: Vec<f32>,
     /// Which pre-activations become codes.
     pub selection: Selection,
+    /// What leaving an active feature out must cost for it to stay, in units of activation ([`Dictionary::prune`]); `None`: all stay.
+    pub prune_below: Option<f32>,
     /// What is done to every row before encoding and undone after decoding.
     pub normalisation: Normalisation,
     /// What a transcoder reconstructs; `None` if the dictionary reconstructs its input.
@@ -208,6 +212,7 @@ impl Dictionary {
             Selection::Refined(refined) => refined.rescale(1.0 / scale),
             Selection::TopK(_) | Selection::AbsTopK(_) | Selection::BlockTopK(_) => {}
         }
+        self.prune_below = self.prune_below.map(|below| below / scale);
         self
     }
 }
@@ -231,6 +236,7 @@ pub(crate) mod tests {
             w_dec: numbers(features * d, 3),
             b_dec: numbers(d, 4),
             selection,
+            prune_below: None,
             normalisation: Normalisation::None,
             target: None,
             info: DictionaryInfo::default(),

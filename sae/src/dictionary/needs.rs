@@ -30,7 +30,16 @@ impl Dictionary {
         Err(Error::request(format!(
             "{what} needs codes above zero; this dictionary ({}) has codes of either sign",
             self.selection.name()
-        )))
+        ))
+        .with_remedy("`sae import dictionary … --split-signs` makes a run of it in which each side of a feature is a feature"))
+    }
+
+    /// What other programs' formats have nothing for, in words; none for a dictionary that some of them can hold.
+    pub(crate) fn only_here(&self) -> Option<String> {
+        match self.prune_below {
+            Some(_) => Some("no codes that are pruned".to_owned()),
+            None => self.selection.only_here(),
+        }
     }
 
     /// For what takes rows as the model has them.

@@ -38,8 +38,12 @@ impl Dictionary {
     /// For what prunes codes.
     ///
     /// # Errors
-    /// A transcoder, whose output is not known when it is used, or codes of either sign.
+    /// A transcoder, whose output is not known when it is used, codes of either sign, or a dictionary that prunes its codes already.
     pub fn needs_prunable_codes(&self) -> Result<()> {
+        if let Some(below) = self.prune_below {
+            return Err(Error::request(format!("this dictionary prunes its codes already, below {below}"))
+                .with_remedy("prune the dictionary that it was made of"));
+        }
         self.needs_its_input("pruning")?;
         self.needs_positive_codes("pruning")
     }
@@ -51,9 +55,13 @@ impl Dictionary {
     /// # Panics
     /// If `codes` are not of `x`, or name a feature that the dictionary does not have.
     pub fn prune(&self, codes: &Codes, x: &[f32], below: f32) -> Codes {
+        self.prune_normalised(codes, &self.normalisation.apply(x, self.d_in), below)
+    }
+
+    /// The same of rows that are normalised already.
+    pub(super) fn prune_normalised(&self, codes: &Codes, x: &[f32], below: f32) -> Codes {
         let d = self.d_in;
         assert_eq!(codes.rows() * d, x.len(), "codes and rows are of different tokens");
-        let x = self.normalisation.apply(x, d);
         let reconstructed = self.decode(codes);
         let parts: Vec<Codes> = x
             .par_chunks(ROWS * d)

@@ -15,6 +15,7 @@
 //! | `shrinkage`, `shrinkage_transcoder`, … | the four, with `shrinkage` | [`Selection::Shrunk`]; SAELens has no such architecture |
 //! | `cosine` | the four + `alpha [F]`, with `cosine` | [`Selection::Cosine`]; SAELens has no such architecture |
 //! | `refined` | the four, with `refined` | [`Selection::Refined`]; SAELens has no such architecture |
+//! | `pruned_topk`, … | as without `pruned_`, with `prune_below` | [`Dictionary::prune_below`]; SAELens has no such architecture |
 //! | `topk_transcoder`, `abstopk_transcoder`, … | as `transcoder`, `skip_transcoder` | with TopK or AbsTopK; SAELens has no such architecture |
 
 use std::path::Path;
@@ -22,6 +23,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::allocation::blocks::Blocks;
+use super::folder::PRUNED;
 use super::own::{CosineConfig, RefinedConfig, ShrinkageConfig};
 use super::weights::{Weights, transposed};
 use super::{Cosine, Dictionary, DictionaryInfo, Normalisation, Refined, Selection, Shrunk, Target};
@@ -61,6 +63,9 @@ pub(crate) struct Config {
     /// Of `refined`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refined: Option<RefinedConfig>,
+    /// Of `pruned_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prune_below: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rescale_acts_by_decoder_norm: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,14 +126,28 @@ impl Config {
     /// Reads `path`.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let config: Self = serde_json::from_slice(&text).map_err(|e| {
+        let mut config: Self = serde_json::from_slice(&text).map_err(|e| {
             Error::format(
                 path,
                 format!("is not a SAELens v6 configuration: {e}; expected architecture, d_in, d_sae, …"),
             )
         })?;
+        config.take_pruned().map_err(|problem| Error::format(path, problem))?;
         config.check().map_err(|problem| Error::format(path, problem))?;
         Ok(config)
+    }
+
+    /// Leaves the architecture without `pruned_`; whether codes are pruned then stands in `prune_below` alone.
+    fn take_pruned(&mut self) -> Result<(), String> {
+        let Some(rest) = self.architecture.strip_prefix(PRUNED) else {
+            self.prune_below = None;
+            return Ok(());
+        };
+        if !self.prune_below.is_some_and(|below| below >= 0.0 && below.is_finite()) {
+            return Err("prune_below is missing or wrong; expected a number of 0 or more".to_owned());
+        }
+        self.architecture = rest.to_owned();
+        Ok(())
     }
 
     /// What the configuration says that cannot be.
@@ -250,6 +269,7 @@ impl Dictionary {
             w_dec,
             b_dec,
             selection: Selection::Threshold(Vec::new()),
+            prune_below: config.prune_below,
             normalisation,
             target: None,
             info: config.metadata.clone(),

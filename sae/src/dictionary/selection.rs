@@ -40,7 +40,7 @@ impl Selection {
     }
 
     /// What no other program's format has, in words; none for a selection that some have.
-    pub(crate) fn only_here(&self) -> Option<String> {
+    pub(super) fn only_here(&self) -> Option<String> {
         match self {
             Self::BlockTopK(_) => Some(
                 "no blocks of features: it would take the largest of a token wherever they are".to_owned(),

@@ -58,6 +58,7 @@ fn tied(w_dec: Vec<f32>, norm: f32, mean: &[f32], k: usize) -> Dictionary {
         w_dec,
         b_dec: mean.to_vec(),
         selection: Selection::TopK(k.min(features)),
+        prune_below: None,
         normalisation: Normalisation::None,
         target: None,
         info: DictionaryInfo::default(),

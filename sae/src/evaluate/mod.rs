@@ -14,7 +14,7 @@ mod geometry;
 mod layers;
 mod passes;
 mod pca;
-mod pruned;
+pub(crate) mod pruned;
 mod reconstruction;
 mod report;
 mod splice;

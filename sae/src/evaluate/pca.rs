@@ -91,6 +91,7 @@ impl Pca {
             w_dec: rows,
             b_dec: self.mean.clone(),
             selection: Selection::TopK(k),
+            prune_below: None,
             normalisation: Normalisation::None,
             target: None,
             info: DictionaryInfo::default(),

@@ -13,7 +13,7 @@ const TOKENS: u64 = 20_000;
 /// Rows read at a time.
 const BATCH: usize = 8192;
 
-/// `dictionary`, pruned below `multiple` medians of its codes on training rows of `dataset`.
+/// `dictionary`, pruned as [`limit_on`] says.
 pub(super) fn coder<'a>(
     dictionary: &'a Dictionary,
     dataset: &Dataset,
@@ -21,6 +21,20 @@ pub(super) fn coder<'a>(
     limit: Option<f32>,
     seed: u64,
 ) -> Result<Coder<'a>> {
+    Ok(Coder { dictionary, prune_below: Some(limit_on(dictionary, dataset, multiple, limit, seed)?) })
+}
+
+/// What `multiple` medians of the codes of `dictionary` are on training rows of `dataset` that have at most the norm `limit`.
+///
+/// # Errors
+/// As [`threshold`]; rows that cannot be read.
+pub(crate) fn limit_on(
+    dictionary: &Dictionary,
+    dataset: &Dataset,
+    multiple: f64,
+    limit: Option<f32>,
+    seed: u64,
+) -> Result<f32> {
     dictionary.needs_prunable_codes()?;
     let training = documents(dataset)?.into_iter().filter(|(row, _)| !row.held_out);
     let choice = choose(&training.map(|(_, which)| which).collect::<Vec<_>>(), Some(TOKENS), seed);
@@ -30,5 +44,5 @@ pub(super) fn coder<'a>(
         let within = batch.activations.chunks_exact(dictionary.d_in).filter(|row| is_within(row, limit));
         rows.extend(within.flatten().copied());
     }
-    Ok(Coder { dictionary, prune_below: Some(threshold(dictionary, &rows, multiple)?) })
+    threshold(dictionary, &rows, multiple)
 }

@@ -118,6 +118,7 @@ impl World {
             w_dec,
             b_dec,
             selection,
+            prune_below: None,
             normalisation: Normalisation::None,
             target: None,
             info: DictionaryInfo::default(),

@@ -12,7 +12,7 @@
 use std::fmt::Write as _;
 
 use super::Job;
-use super::weights::{Subject, only_here};
+use super::weights::{Subject, must_be_known_elsewhere};
 use crate::dictionary::Selection;
 use crate::dictionary::weights::{self, Named};
 use crate::{Error, Result};
@@ -28,6 +28,7 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
         ))
         .with_remedy("export it to saelens, sparsify or dictionary-learning"));
     };
+    must_be_known_elsewhere(dictionary, "circuit-tracer")?;
     dictionary.needs_raw_rows("circuit-tracer")?;
     let Some((layer, site)) = subject.place() else {
         return Err(Error::request(format!(
@@ -49,9 +50,6 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
             tensors.push(Named::f32("activation_function.threshold", &[f], thresholds));
         }
         other => {
-            if let Some(what) = other.only_here() {
-                return Err(only_here("circuit-tracer", &what));
-            }
             return Err(Error::request(format!(
                 "circuit-tracer reads ReLU and JumpReLU transcoders from a set; this one selects by {}",
                 other.name()

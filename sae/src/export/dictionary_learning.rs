@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 
 use super::Job;
 use super::torch_file::{self, Tensor};
-use super::weights::{Subject, only_here};
+use super::weights::{Subject, must_be_known_elsewhere};
 use crate::dictionary::weights::transposed;
 use crate::dictionary::{Dictionary, Selection};
 use crate::{Error, Result};
 
 pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
     let dictionary = &subject.dictionary;
+    must_be_known_elsewhere(dictionary, "dictionary_learning")?;
     dictionary.needs_its_input("dictionary_learning")?;
     dictionary.needs_raw_rows("dictionary_learning")?;
     let folder = job.folder.join("trainer_0");
@@ -38,9 +39,6 @@ pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
             }
         },
         other => {
-            if let Some(what) = other.only_here() {
-                return Err(only_here("dictionary_learning", &what));
-            }
             return Err(Error::request(format!("dictionary_learning has no class for {}", other.name()))
                 .with_remedy("export to saelens"));
         }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Job;
-use super::weights::{Subject, only_here};
+use super::weights::{Subject, must_be_known_elsewhere};
 use crate::dictionary::CONFIG;
 use crate::dictionary::weights::{self, Named};
 use crate::{Error, Result};
@@ -13,9 +13,7 @@ const FLOOR: f32 = 1e-10;
 
 pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
     let dictionary = &subject.dictionary;
-    if let Some(what) = dictionary.selection.only_here() {
-        return Err(only_here("SAELens", &what));
-    }
+    must_be_known_elsewhere(dictionary, "SAELens")?;
     dictionary.save(job.folder)?;
     complete(subject, job)?;
     match densities(subject)? {

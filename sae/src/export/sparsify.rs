@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::Job;
-use super::weights::{Subject, only_here};
+use super::weights::{Subject, must_be_known_elsewhere};
 use crate::dictionary::Selection;
 use crate::dictionary::weights::{self, Named};
 use crate::{Error, Result};
@@ -17,6 +17,7 @@ const UNIT: f32 = 1e-3;
 pub(super) fn write(subject: &Subject, job: &mut Job<'_>) -> Result<u64> {
     let dictionary = &subject.dictionary;
     let (d, f) = (dictionary.d_in, dictionary.d_sae);
+    must_be_known_elsewhere(dictionary, "sparsify")?;
     dictionary.needs_raw_rows("sparsify")?;
     let k = k(&dictionary.selection, f, job)?;
     let hookpoint = hookpoint(subject, job)?;
@@ -78,14 +79,11 @@ fn k(selection: &Selection, features: usize, job: &mut Job<'_>) -> Result<usize>
             Err(Error::request(format!("--k is {k}; expected 1 to {features}, the number of features"))
                 .with_remedy("give the number of features per token that sparsify is to keep"))
         }
-        (other, _) => match other.only_here() {
-            Some(what) => Err(only_here("sparsify", &what)),
-            None => Err(Error::request(format!(
-                "sparsify has no {}: it keeps the k largest positive pre-activations per token",
-                other.name()
-            ))
-            .with_remedy("export to saelens")),
-        },
+        (other, _) => Err(Error::request(format!(
+            "sparsify has no {}: it keeps the k largest positive pre-activations per token",
+            other.name()
+        ))
+        .with_remedy("export to saelens")),
     }
 }
 

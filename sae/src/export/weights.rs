@@ -11,11 +11,15 @@ use crate::features::described;
 use crate::rows::{load_with_sha256, must_be_one, weights_sha256};
 use crate::{Error, Result};
 
-/// That `program` cannot hold a dictionary that selects as only this program does: it has `what`.
-pub(super) fn only_here(program: &str, what: &str) -> Error {
-    Error::request(format!("{program} has {what}")).with_remedy(
+/// For the format of a different `program`.
+///
+/// # Errors
+/// A dictionary whose codes only this program can make.
+pub(super) fn must_be_known_elsewhere(dictionary: &Dictionary, program: &str) -> Result<()> {
+    let Some(what) = dictionary.only_here() else { return Ok(()) };
+    Err(Error::request(format!("{program} has {what}")).with_remedy(
         "export it to html, card or neuronpedia, or train a topk or jumprelu run to export its weights",
-    )
+    ))
 }
 
 /// A dictionary with its origin.

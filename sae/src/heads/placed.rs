@@ -49,8 +49,7 @@ impl PlacedDictionary {
     /// Reads the run or the foreign dictionary at `path`, which must be of a model with `config`.
     ///
     /// # Errors
-    /// A dictionary that does not name its hook, that normalises rows or codes that are not pre-activations, or that does
-    /// not fit the model.
+    /// A dictionary that does not name its hook, that normalises rows, or that does not fit the model.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
         let source = Source::open(path)?;
         let named = source.hook().to_owned();
@@ -69,10 +68,9 @@ impl PlacedDictionary {
     /// Puts `dictionary`, read from `from`, at `hook`.
     ///
     /// # Errors
-    /// A dictionary that normalises rows; one whose codes are not pre-activations; a target that is not a hook.
+    /// A dictionary that normalises rows; a target that is not a hook.
     pub fn new(from: &Path, dictionary: Dictionary, hook: Hook, norm_limit: Option<f32>) -> Result<Self> {
         dictionary.needs_raw_rows("attribution to heads and tokens")?;
-        dictionary.needs_pre_activations("attribution to heads and tokens")?;
         let target = match &dictionary.target {
             None => None,
             Some(target) => Some(

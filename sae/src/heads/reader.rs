@@ -130,10 +130,12 @@ impl HeldText {
     /// What `feature` of `dictionary` reads at `token`: its pre-activation.
     ///
     /// # Errors
-    /// A hook that nothing linear leads to (inside an MLP, queries, keys), a token or a feature that does not exist.
+    /// A hook that nothing linear leads to (inside an MLP, queries, keys); codes that are not pre-activations; a token or a feature that
+    /// does not exist.
     pub fn feature(&self, placed: &PlacedDictionary, feature: u32, token: usize) -> Result<Reader<'_>> {
         self.check(token)?;
         let dictionary = &placed.dictionary;
+        dictionary.needs_pre_activations("attribution to heads and tokens")?;
         if feature as usize >= dictionary.d_sae {
             return Err(Error::request(format!(
                 "there is no feature {feature}: the dictionary has {}",

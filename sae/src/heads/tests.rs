@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::Result;
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Dictionary, Selection};
 use crate::rows::fixture::{self, family};
 use lm::model::{Decoder, Hook, Site, Tap};
 use lm::text::Contexts;
@@ -254,6 +254,23 @@ fn an_error_of_the_dictionary_is_what_it_leaves() {
     let left_out = reader.written(&limited).unwrap().unwrap();
     assert!(left_out.left_out && left_out.features.is_empty());
     close(left_out.error + left_out.bias, written.whole, written.whole, "all of it");
+}
+
+#[test]
+fn codes_of_either_sign_say_what_is_written_but_cannot_be_traced() {
+    let decoder = family("llama", |_| {});
+    let (layer, text) = (last_layer(&decoder), held(&decoder));
+    let reader = text.feature(&placed(&decoder, Hook::new(layer, Site::ResidPost), 8), 3, 4).unwrap();
+    let d = decoder.config().hidden_size;
+    let (hook, selection) = (Hook::new(layer, Site::ResidPre), Selection::AbsTopK(d));
+    let signed = Dictionary { selection, ..fixture::components(d) };
+    let below = PlacedDictionary::new("made up".as_ref(), signed, hook, None).unwrap();
+    let written = reader.written(&below).unwrap().unwrap();
+    // All components with their signs are all of the stream.
+    assert!(written.features.iter().any(|part| part.activation < 0.0));
+    close(written.error, 0.0, written.whole, "error");
+    let error = text.feature(&below, 0, 4).unwrap_err().to_string();
+    assert!(error.contains("codes of either sign"), "{error}");
 }
 
 #[test]

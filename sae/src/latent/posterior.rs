@@ -7,6 +7,7 @@
 use super::parameters::{Kind, Parameters};
 use super::solve::{cholesky, solve};
 use super::states::States;
+use kernels::root::{distance_of_roots, roots};
 
 /// States that have less of a row than this change no sum of f64.
 pub(super) const NEGLIGIBLE: f64 = 1e-16;
@@ -265,19 +266,9 @@ impl<'a> Prepared<'a> {
             } else {
                 &before[(size - 1) * d..]
             };
-            let mut error = 0.0;
-            for (((sum, parent), own), y) in after.iter_mut().zip(parent).zip(own).zip(&row.y) {
-                *sum = parent + own;
-                let made = self.root(*sum);
-                error += (made - y) * (made - y);
-            }
+            let error = distance_of_roots(&mut after[..d], &parent[..d], own, &row.y, 1.0 / self.rho);
             row.likelihood[from + at - singles] = -0.5 * precision * error;
         }
-    }
-
-    /// The number whose ρ-th power with its sign is `sum`.
-    fn root(&self, sum: f64) -> f64 {
-        if sum == 0.0 { 0.0 } else { sum.signum() * (sum.abs().ln() / self.rho).exp() }
     }
 
     /// What the active latents of a state of maximal causes make together: ȳ `[d]` and, for ∂ȳ/∂W, |ȳ| / |ȳ^ρ|.
@@ -287,8 +278,8 @@ impl<'a> Prepared<'a> {
         for latent in active {
             slope.iter_mut().zip(&self.raised[latent * d..(latent + 1) * d]).for_each(|(s, r)| *s += r);
         }
-        for (made, slope) in made.iter_mut().zip(slope) {
-            *made = self.root(*slope);
+        roots(made, slope, 1.0 / self.rho);
+        for (made, slope) in made.iter().zip(slope) {
             *slope = if *slope == 0.0 { f64::MAX } else { made.abs() / slope.abs() };
         }
     }

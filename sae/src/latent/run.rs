@@ -128,6 +128,7 @@ fn dictionary(model: &Model, offset: &[f64], dataset: &Dataset, options: &Latent
         w_dec,
         b_dec: offset.iter().map(|o| *o as f32).collect(),
         selection,
+        prune_below: None,
         normalisation: Normalisation::None,
         target: None,
         info: DictionaryInfo {

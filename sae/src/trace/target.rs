@@ -120,6 +120,7 @@ impl Target {
 
     fn of_run(run: &Path, feature: u32, position: Option<usize>, model: &LanguageModel) -> Result<Self> {
         let placed = PlacedDictionary::open(run, model.config())?;
+        placed.dictionary.needs_pre_activations("an attribution graph")?;
         let size = placed.dictionary.d_sae;
         if feature as usize >= size {
             return Err(Error::request(format!("{} has no feature {feature}: it has {size}", run.display())));

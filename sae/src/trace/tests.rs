@@ -69,6 +69,7 @@ fn rows_of_the_embedded_mixture_of_experts_add_up() -> Result<()> {
         // A bias would be what no node gives.
         b_dec: vec![0.0; d],
         selection: Selection::TopK(5),
+        prune_below: None,
         normalisation: Normalisation::None,
         target: Some(crate::dictionary::Target {
             d_out: d,
@@ -120,6 +121,7 @@ fn rows_of_a_cross_layer_transcoder_add_up() -> Result<()> {
         // A bias would be what no node gives.
         b_dec: vec![0.0; d],
         selection: Selection::TopK(5),
+        prune_below: None,
         normalisation: Normalisation::None,
         target: Some(crate::dictionary::Target { d_out: d, skip: None, hook: None, norm_limit: None }),
         info: DictionaryInfo::default(),

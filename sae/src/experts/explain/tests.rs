@@ -148,6 +148,7 @@ fn the_direct_share_of_a_planted_router_is_one() {
         w_dec: w,
         b_dec: vec![0.0; d],
         selection: Selection::Threshold(vec![0.0; 2 * d]),
+        prune_below: None,
         normalisation: Default::default(),
         target: None,
         info: Default::default(),

@@ -39,6 +39,7 @@ impl Parts {
             w_dec: self.w_dec,
             b_dec: self.b_dec,
             selection: self.selection,
+            prune_below: None,
             normalisation: Normalisation::None,
             target,
             info: DictionaryInfo {

@@ -221,6 +221,7 @@ fn dictionary(state: TrainState, shape: &StepShape) -> Dictionary {
         w_dec: state.w_dec.value,
         b_dec: state.b_dec.value,
         selection: Selection::TopK(shape.k),
+        prune_below: None,
         normalisation: Normalisation::None,
         target: None,
         info: DictionaryInfo::default(),

@@ -184,6 +184,7 @@ pub fn dictionary(
         w_dec: state.w_dec.value.clone(),
         b_dec: state.b_dec.value.clone(),
         selection,
+        prune_below: None,
         normalisation: Normalisation::None,
         target: None,
         info,
@@ -246,6 +247,7 @@ pub fn cross_layer(
             w_dec: block(0),
             b_dec: divided(&trainer.state().b_dec.value[layer * d..(layer + 1) * d], layer),
             selection,
+            prune_below: None,
             normalisation: Normalisation::None,
             target: Some(Target {
                 d_out: d,

@@ -212,6 +212,7 @@ fn the_dictionary_of_a_method_has_the_codes_of_training() {
             w_dec: state.w_dec.value.clone(),
             b_dec: state.b_dec.value.clone(),
             selection,
+            prune_below: None,
             normalisation: Normalisation::None,
             target: None,
             info: DictionaryInfo::default(),
