@@ -2,9 +2,10 @@
 
 ProSper needs an old numpy: a Python 3.8 with numpy==1.19.5 scipy==1.5.4 tables==3.6.1 h5py==3.1.0 six mpi4py mpich, and its source
 (github.com/ml-uol/prosper, 0865c1d), named with --source; --library is where libmpi.so is, if the system has none. This script
-needs pyarrow. Each program makes bars of the same kind by itself: 5 x 5 pixels, 10 bars, 1000 rows, H' = 8, at most 5 active.
+needs pyarrow. Each program makes bars of the same kind by itself: 5 x 5 pixels, 10 bars, 1000 rows, with the candidates
+(H') and the largest number of active latents (γ) of ProSper's examples.
 
-    prosper.py --python /path/to/python3.8 --source prosper --sae target/release/sae [--model bsc|mca] [--rounds 3] [--iterations 20]
+    prosper.py --python /path/to/python3.8 --source prosper --sae target/release/sae [--model bsc|tsc|dsc|mca|mmca|gsc] [--rounds 3] [--iterations 20]
 """
 
 import argparse
@@ -16,21 +17,27 @@ import sys
 import tempfile
 
 ORIGINAL = """
-import sys, time, numpy as np
+import importlib, sys, time, numpy as np
 from prosper.em.annealing import LinearAnnealing
 from prosper.utils.barstest import generate_bars_dict
-model, n = sys.argv[1], int(sys.argv[2])
+name, n, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 np.random.seed(1)
-if model == "bsc":
-    from prosper.em.camodels.bsc_et import BSC_ET as Model
-else:
-    from prosper.em.camodels.mca_et import MCA_ET as Model
-m = Model(25, 10, 8, 5)
+module = importlib.import_module("prosper.em.camodels." + name + "_et")
+# Candidates, active at most, temperature: the same as ours.
+candidates, active, T = {"bsc": (8, 5, 5.0), "mca": (8, 5, 4.0), "tsc": (7, 5, 2.0), "dsc": (7, 5, 2.0), "mmca": (7, 5, 4.0), "gsc": (7, 4, 4.0)}[name]
 truth = {"W": 10 * generate_bars_dict(10), "pi": 0.2, "sigma": 2.0}
-data = m.generate_data(truth, 1000)
+if name == "dsc":
+    m = module.DSC_ET(25, 10, candidates, active, states=np.array([0.0, 1.0, 2.0]))
+    truth["pi"] = np.array([0.8, 0.15, 0.05])
+elif name == "gsc":
+    m = module.GSC(25, 10, candidates, active, "scalar")
+    truth = {"W": truth["W"], "pi": 0.2 * np.ones(10), "mu": np.ones(10), "psi_sq": np.eye(10), "sigma_sq": 1.0}
+else:
+    m = getattr(module, name.upper() + "_ET")(25, 10, candidates, active)
+data = m.generate_data(truth, rows)
 params = m.standard_init(data)
 anneal = LinearAnnealing(n)
-anneal["T"] = [(0, 5.0 if model == "bsc" else 4.0), (0.8, 1.0)]
+anneal["T"] = [(0, T), (0.8, 1.0)]
 anneal["Ncut_factor"] = [(0, 0.0), (2.0 / 3, 1.0)]
 anneal["anneal_prior"] = False
 anneal.reset()
@@ -43,7 +50,7 @@ print((time.perf_counter() - begun) / n)
 
 
 def original(options):
-    command = [options.python, "-c", ORIGINAL, options.model, str(options.iterations)]
+    command = [options.python, "-c", ORIGINAL, options.model, str(options.iterations), str(options.rows)]
     environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if options.source:
         environment["PYTHONPATH"] = options.source
@@ -72,14 +79,15 @@ def main():
     parser.add_argument("--source")
     parser.add_argument("--library")
     parser.add_argument("--sae", required=True)
-    parser.add_argument("--model", choices=["bsc", "mca"], default="bsc")
+    parser.add_argument("--model", choices=["bsc", "tsc", "dsc", "mca", "mmca", "gsc"], default="bsc")
+    parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=20)
     options = parser.parse_args()
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         data = f"{folder}/bars"
-        subprocess.run([options.sae, "synth", "bars", "--model", options.model, "--out", data, "-q"], check=True,
+        subprocess.run([options.sae, "synth", "bars", "--model", options.model, "--rows", str(options.rows), "--out", data, "-q"], check=True,
                        stdout=subprocess.DEVNULL)
         for n in range(options.rounds):
             a, b = original(options), ours(options, data, f"{folder}/run{n}")

@@ -1,4 +1,4 @@
-//! `sae import dictionary`: a run made of a dictionary that a different program trained.
+//! `sae import dictionary`: a run made of a dictionary that a different program trained, or of a run's with its codes changed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use sae::imported::{self, ImportOptions};
 use sae::{Progress as _, Result};
 
 /// Make a run of a dictionary that a different program trained: SAELens, Gemma Scope, Llama Scope, Qwen-Scope, dictionary_learning,
-/// sparsify, circuit-tracer and others. The format is recognised
+/// sparsify, circuit-tracer and others; the format is recognised. Or of a run's own dictionary with its codes pruned or split
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae import dictionary gpt2-res/blocks.5.hook_resid_pre --model gpt2 --out gpt2-5\n  \
@@ -21,7 +21,7 @@ use sae::{Progress as _, Result};
                   With --data or --model it is checked as `sae check` does (docs/check.md); the table is kept in RUN/check.json."
 )]
 pub struct Command {
-    /// A folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
+    /// A run, a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
     #[arg(value_name = "SOURCE")]
     source: String,
     /// Folder for the run; it must not exist

@@ -60,7 +60,7 @@ pub fn show(
     ui.horizontal(|ui| {
         notice::status_dot(ui, colour(ui, &info.status), info.status.name());
         let (name, meaning) = match info.imported {
-            true => ("imported", "A different program trained it."),
+            true => ("imported", "Its dictionary was trained elsewhere, or changed when it was imported: the configuration below says what."),
             false => (info.status.name(), meaning(&info.status)),
         };
         ui.label(RichText::new(name).color(p.weak)).on_hover_text(meaning);
