@@ -35,7 +35,7 @@ macro_rules! train {
     };
 }
 
-static JOBS: [Job; 49] = [
+static JOBS: [Job; 57] = [
     Job {
         name: "harvest",
         before: &[],
@@ -80,6 +80,23 @@ static JOBS: [Job; 49] = [
     train!("train gated", "--method gated --sparsity-coefficient 0.5"),
     train!("train shrinkage", "--method shrinkage --sparsity-coefficient 0.5"),
     train!("train matryoshka", "--method matryoshka --k 6 --widths 16,48"),
+    train!("train abs-topk", "--method abs-topk --k 6"),
+    train!("train cosine", "--method cosine --k 6"),
+    train!("train cosine-mutual", "--method cosine-mutual --k 6 --cosine-alpha shared"),
+    train!("train matching-pursuit", "--method matching-pursuit --k 6"),
+    train!("train aligned", "--method batch-topk --k 6 --align-encoder"),
+    train!(
+        "train recipe",
+        "--method matryoshka --k 6 --widths 16,48 --detach-widths --sort-widths --k-start 12 --tilt 0.002 --lista-step 0.3"
+    ),
+    train!("train whitened", "--method batch-topk --k 6 --input-normalisation whiten"),
+    Job {
+        name: "import dictionary",
+        before: &[],
+        command: "import dictionary run --data data --prune --out out/run",
+        resume: None,
+        whole: finished_run,
+    },
     Job {
         name: "transcoder",
         before: &[],
