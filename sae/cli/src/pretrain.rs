@@ -18,7 +18,7 @@ use sae::{Error, Result};
     Options of each architecture and what it begins with: docs/moe-models.md."
 )]
 pub struct Command {
-    /// Architecture: top-k, dense, monet-vertical, monet-horizontal, moe-x, evo-moe [default: top-k]
+    /// Architecture: top-k, dense, monet-vertical, monet-horizontal, moe-x, evo-moe, modular [default: top-k]
     #[arg(long, value_name = "NAME", value_parser = kind)]
     architecture: Option<Kind>,
     /// Fine-tune this model, made by `sae pretrain` (or `default`, the one inside the program): its options, tokenizer and weights are
@@ -74,6 +74,10 @@ impl Command {
             "parameters",
             format!("{}, of which a token meets {}", result.parameters, result.active_parameters),
         );
+        for (layer, density) in &result.density {
+            let each: Vec<String> = density.iter().map(|share| format!("{share:.3}")).collect();
+            output.row(&format!("modules of layer {layer}"), format!("on for {} of held-out tokens", each.join(", ")));
+        }
         output.row("tokens", result.tokens);
         for (domain, score) in &result.held_out {
             output.row(&format!("bits/byte {domain}"), format!("{:.3}", score.bits_per_byte));
