@@ -12,7 +12,8 @@ use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, coding, comparison,
     difference, documents, evaluation, examples, experts, explanations, feature_activations, features,
     fields, graph, graph_marks, history, index, judged, layers, lens, manifest, map, matching, metrics,
-    notes, pretraining, probe as probes, routing, run, sweep, task, token_features, truncation, truth, vocabulary, work,
+    notes, pretraining, probe as probes, routing, run, sweep, task, token_features, truncation, truth,
+    vocabulary, work,
 };
 
 /// A file and what it holds.

@@ -76,7 +76,10 @@ impl Command {
         );
         for (layer, density) in &result.density {
             let each: Vec<String> = density.iter().map(|share| format!("{share:.3}")).collect();
-            output.row(&format!("modules of layer {layer}"), format!("on for {} of held-out tokens", each.join(", ")));
+            output.row(
+                &format!("modules of layer {layer}"),
+                format!("on for {} of held-out tokens", each.join(", ")),
+            );
         }
         output.row("tokens", result.tokens);
         for (domain, score) in &result.held_out {

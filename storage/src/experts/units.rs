@@ -16,7 +16,7 @@ row! {
         density: f64,
         /// Tokens that count as firing: of a unit those where it is strongest, one in a hundred at most.
         fired: u64,
-        /// F1 of the best rule that names tokens; null where nothing fired.
+        /// F1 of the best rule that names tokens; null where fewer than ten tokens count as firing, on either side.
         rule_f1: Option<f64>,
     }
 }

@@ -1,7 +1,8 @@
 //! How the tokens of a dataset were shared among the experts of a mixture-of-experts model: load and balance here, in
-//! `tables` what else `sae experts` writes, in `features` the join with a run, in `tokens` the text of an expert.
+//! `tables` what else `sae experts` writes, in `features` the join with a run, in `routers` what sends tokens to experts, in `tokens` the text of an expert.
 
 pub mod features;
+pub mod routers;
 pub mod tables;
 pub mod tokens;
 

@@ -64,6 +64,15 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
         for (value, name, hover) in each {
             facts::figure(ui, &value, name, hover);
         }
+        // Only where tokens may skip the layer.
+        if let Some(density) = balance.activation_density.filter(|density| *density < 1.0) {
+            facts::figure(
+                ui,
+                &format::percent(density),
+                "activation density",
+                "Share of the tokens that chose any expert: the others skip the layer",
+            );
+        }
     });
 }
 

@@ -29,13 +29,7 @@ impl Collapse {
     /// Adds the counts of step `step` with its `tokens`, layer by layer. At the end of a window it gives what is to be
     /// said about layers (or modules) that have collapsed, each once in a run. The first steps, while the rate grows,
     /// are not judged.
-    pub fn add(
-        &mut self,
-        used: &[(usize, Vec<u64>)],
-        tokens: u64,
-        step: u64,
-        warm_up: u64,
-    ) -> Vec<String> {
+    pub fn add(&mut self, used: &[(usize, Vec<u64>)], tokens: u64, step: u64, warm_up: u64) -> Vec<String> {
         if step < warm_up {
             return Vec::new();
         }
@@ -127,8 +121,10 @@ mod tests {
         let mut bad = vec![0; 16];
         (bad[3], bad[9]) = (60, 40);
         let used = [(0, vec![7; 16]), (2, bad)];
-        let said: Vec<(u64, Vec<String>)> =
-            (0..350).map(|step| (step, watch.add(&used, 100, step, 20))).filter(|(_, s)| !s.is_empty()).collect();
+        let said: Vec<(u64, Vec<String>)> = (0..350)
+            .map(|step| (step, watch.add(&used, 100, step, 20)))
+            .filter(|(_, s)| !s.is_empty())
+            .collect();
         let [(step, remarks)] = said.as_slice() else { panic!("{said:?}") };
         assert_eq!(*step, 119, "the warm-up is not judged");
         let [remark] = remarks.as_slice() else { panic!("{remarks:?}") };
@@ -152,6 +148,9 @@ mod tests {
             starts,
             ["module 0 of layer 1 was on", "module 1 of layer 1 was off", "module 3 of layer 1 was off"]
         );
-        assert!(said.iter().all(|s| s.contains("steps up to 100") && s.contains("temperature_scale")), "{said:?}");
+        assert!(
+            said.iter().all(|s| s.contains("steps up to 100") && s.contains("temperature_scale")),
+            "{said:?}"
+        );
     }
 }

@@ -187,12 +187,7 @@ impl PretrainConfig {
             "dense, evo-moe and modular",
         )?;
         let modular = kind == Kind::Modular;
-        other(
-            self.temperature_scale != initial.temperature_scale,
-            modular,
-            "temperature_scale",
-            "modular",
-        )?;
+        other(self.temperature_scale != initial.temperature_scale, modular, "temperature_scale", "modular")?;
         other(
             self.experts_per_token != initial.experts_per_token,
             !modular,

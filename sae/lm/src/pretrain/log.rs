@@ -8,6 +8,16 @@ use super::checkpoint::Position;
 use super::loss::Loss;
 use crate::Result;
 
+/// Tokens per second, median over the log in `folder`; none where nothing was logged.
+///
+/// # Errors
+/// A log that cannot be read.
+pub(super) fn speed(folder: &Path) -> Result<Option<f32>> {
+    let mut all: Vec<f32> = pretraining::read(folder)?.iter().map(|row| row.tokens_per_second).collect();
+    all.sort_by(f32::total_cmp);
+    Ok(all.get(all.len() / 2).copied())
+}
+
 /// The rows so far.
 #[derive(Debug)]
 pub(super) struct Log(Vec<PretrainingRow>);

@@ -11,7 +11,7 @@ use super::checkpoint::{self, Position};
 use super::collapse::Collapse;
 use super::data::{self, TrainingText};
 use super::gate::DenseGate;
-use super::log::Log;
+use super::log::{self, Log};
 use super::loss::{self, HeadMoments, Loss};
 use super::optimiser::AdamW;
 use super::{Kind, Parameters, PretrainConfig, base, start, switches, tokenizer};
@@ -34,6 +34,8 @@ pub struct Pretrained {
     pub steps: u64,
     /// Document tokens trained on.
     pub tokens: u64,
+    /// Document tokens per second of training, median over the logged steps.
+    pub tokens_per_second: Option<f32>,
     /// Scores of the stored model on the held-out documents, by domain.
     pub held_out: BTreeMap<String, Score>,
 }
@@ -78,6 +80,7 @@ pub fn run(
         density,
         steps: position.step,
         tokens: position.tokens,
+        tokens_per_second: log::speed(folder)?,
         held_out: scores,
     };
     storage::atomic::write_json(
@@ -89,11 +92,7 @@ pub fn run(
 
 /// Numbers that one token meets: of experts that are run one by one, those of `experts_per_token` of them; of
 /// modules that are switched, as many as are on (all where that was not measured).
-fn active(
-    config: &PretrainConfig,
-    parameters: &Parameters,
-    density: &BTreeMap<usize, Vec<f64>>,
-) -> usize {
+fn active(config: &PretrainConfig, parameters: &Parameters, density: &BTreeMap<usize, Vec<f64>>) -> usize {
     let each: Vec<f64> = density.values().flatten().copied().collect();
     let on = match config.architecture {
         Kind::Modular if each.is_empty() => config.experts as f64,

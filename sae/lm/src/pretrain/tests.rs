@@ -116,7 +116,10 @@ fn every_architecture_trains_resumes_and_is_read_again() {
             rows.iter().map(|row| PretrainingRow { tokens_per_second: 0.0, ..row.clone() }).collect()
         };
         assert_eq!(told(&whole), told(&resumed), "{name}");
-        assert_eq!(whole.iter().map(|row| row.step).collect::<Vec<_>>(), (1..=trained.steps).collect::<Vec<_>>());
+        assert_eq!(
+            whole.iter().map(|row| row.step).collect::<Vec<_>>(),
+            (1..=trained.steps).collect::<Vec<_>>()
+        );
         let last = whole.last().unwrap();
         let mixture = !kind.is_monet() && kind != Kind::Dense;
         let spread = mixture && kind != Kind::Modular;
@@ -217,7 +220,10 @@ fn configurations_that_cannot_be_are_refused_with_a_remedy() {
         (PretrainConfig { experts_per_token: 2, ..of(Kind::EvoMoe) }, &["experts_per_token 1"]),
         (PretrainConfig { activation: Some(Units::Silu), ..of(Kind::MoeX) }, &["activation", "moe-x"]),
         (PretrainConfig { temperature_scale: 0.5, ..of(Kind::EvoMoe) }, &["temperature_scale", "modular"]),
-        (PretrainConfig { temperature_scale: 0.0, ..of(Kind::Modular) }, &["temperature_scale is 0", "positive"]),
+        (
+            PretrainConfig { temperature_scale: 0.0, ..of(Kind::Modular) },
+            &["temperature_scale is 0", "positive"],
+        ),
         (PretrainConfig { experts_per_token: 2, ..of(Kind::Modular) }, &["experts_per_token", "one by one"]),
         (PretrainConfig { balance: 0.1, ..of(Kind::Modular) }, &["balance", "top-k, moe-x and evo-moe"]),
     ];

@@ -111,7 +111,8 @@ mod tests {
         assert_eq!((olmoe.experts, olmoe.rule), (Some(64), WeightRule::AtMost(1.0)));
         let monet = of(json!({"model_type": "monet", "moe_experts": 32, "moe_heads": 4}));
         assert_eq!((monet.experts, monet.rule), (Some(1024), WeightRule::AtMost(4.0)));
-        let plain = |router: &str| of(json!({"model_type": "plain_moe", "num_experts": 3, "router": router})).rule;
+        let plain =
+            |router: &str| of(json!({"model_type": "plain_moe", "num_experts": 3, "router": router})).rule;
         let rules = ["switched", "learned", "expected_sparsity"].map(plain);
         assert_eq!(rules, [WeightRule::AtMost(3.0), WeightRule::AtMost(1.0), WeightRule::SumTo(1.0)]);
         let qwen = of(json!({"model_type": "qwen3_moe", "norm_topk_prob": true}));

@@ -129,7 +129,10 @@ mod tests {
         assert_eq!(*d.offsets, [0, 2, 2, 5, 6, 6]);
         assert_eq!(d.experts(), [0, 0, 2, 2, 2, 3]);
         let some = Dispatch::of_weighed(&[2, 0, 2, 3], &[0.0, 0.5, 0.25, 0.0], 5);
-        assert_eq!((some.order.as_slice(), some.experts().as_slice()), ([1, 2].as_slice(), [0, 2].as_slice()));
+        assert_eq!(
+            (some.order.as_slice(), some.experts().as_slice()),
+            ([1, 2].as_slice(), [0, 2].as_slice())
+        );
         let none = Dispatch::of_weighed(&[2, 0, 2, 3], &[0.0; 4], 5);
         assert_eq!((none.order.as_slice(), none.experts().as_slice()), ([0].as_slice(), [2].as_slice()));
     }

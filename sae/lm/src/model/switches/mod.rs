@@ -34,7 +34,12 @@ impl Switches {
     ///
     /// # Errors
     /// A tensor that is missing or has a different shape, with its name.
-    pub fn load(loader: &mut BlockLoader<'_, '_>, name: &str, modules: usize, d_model: usize) -> Result<Self> {
+    pub fn load(
+        loader: &mut BlockLoader<'_, '_>,
+        name: &str,
+        modules: usize,
+        d_model: usize,
+    ) -> Result<Self> {
         let both = loader.linear(name, 2 * modules, d_model, true)?;
         let temperature = loader.take(&format!("{name}.temperature"), &[modules])?;
         let rows = difference(&both.weight, &temperature)?.detach();

@@ -24,8 +24,10 @@ fn config(k: usize) -> Result<Config> {
 }
 
 fn shapes() -> Vec<(String, Vec<usize>)> {
-    let mut all =
-        vec![("model.embed_tokens.weight".to_owned(), vec![11, D]), ("model.norm.weight".to_owned(), vec![D])];
+    let mut all = vec![
+        ("model.embed_tokens.weight".to_owned(), vec![11, D]),
+        ("model.norm.weight".to_owned(), vec![D]),
+    ];
     for layer in 0..2 {
         let block = [
             ("input_layernorm.weight", vec![D]),
@@ -174,7 +176,10 @@ fn the_layer_is_the_sum_of_the_modules_that_are_on() {
                 for (m, p) in p.iter().enumerate() {
                     let z = f64::from(hook("mlp.hook_router_logits")[t * MODULES + m]);
                     let score = f64::from(hook("mlp.hook_router_scores")[t * MODULES + m]);
-                    assert!((score - p).abs() < 1e-5 && (z - (p / (1.0 - p)).ln()).abs() < 1e-4, "{z} {score} {p}");
+                    assert!(
+                        (score - p).abs() < 1e-5 && (z - (p / (1.0 - p)).ln()).abs() < 1e-4,
+                        "{z} {score} {p}"
+                    );
                 }
                 let (chosen, weights) = routing.of(t);
                 let mut on: Vec<u32> = (0..MODULES as u32).filter(|m| p[*m as usize] > 0.5).collect();
