@@ -25,7 +25,7 @@ pub struct Senders {
     pub expert: RouterExpertRow,
     /// The features that tell most of it: first those that send tokens there, then those that keep them away.
     pub features: Vec<RouterFeatureRow>,
-    /// What is said of these features.
+    /// Explanations of these features.
     pub about: HashMap<u32, String>,
 }
 

@@ -71,7 +71,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Of `most` tokens of a side at most a unit is said to fire at.
+    /// A unit fires at `most` tokens of a side at most.
     pub fn new(most: usize) -> Self {
         Self {
             most,

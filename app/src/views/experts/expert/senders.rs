@@ -71,7 +71,7 @@ impl About<'_> {
         };
         let columns = [
             column("feature", 72.0, "The feature"),
-            column("about", 0.0, "What is said of it, or the tokens that it fires on most"),
+            column("about", 0.0, "Its explanation, or the tokens that it fires on most"),
             column(
                 "correlation",
                 92.0,

@@ -2,8 +2,8 @@
 //!
 //! Each module has a configurator of two ways: logits u = W h + b in R², off and on, divided by a learned
 //! temperature exp(θ). The module runs for a token iff the softmax of the two is larger for on, and its output is
-//! multiplied by that probability, which is how a gradient reaches the configurator; there is no noise and no loss
-//! that spreads the load. The softmax of two numbers is the sigmoid of their difference, so that one logit a module
+//! multiplied by that probability, which is how a gradient reaches the configurator: without noise, and without
+//! a loss that spreads the load. The softmax of two numbers is the sigmoid of their difference, so that one logit a module
 //! says all:
 //!
 //! ```text
