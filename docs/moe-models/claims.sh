@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The tables of docs/moe-models.md: every architecture trained on one text at equal active parameters and equal tokens, with seeds, and
 # looked at with one set of instruments. What is there is not made again, and an interrupted training is resumed.
-#   claims.sh TEXT OUT     SAE=sae, TOKENS=5000000, SEEDS="1 2 3", MODELS="silu gelu …", ROUTED=400000, UNITS=400000
+#   claims.sh TEXT OUT     SAE=sae, TOKENS=5000000, SEEDS="1 2 3", MODELS="silu gelu …", ROUTED=400000, UNITS=400000, MASKED=2000
 # TEXT: a .jsonl with `text` and `domain`, of which one document in twenty of each domain is held out; or a folder that says what is.
 set -euo pipefail
-sae=${SAE:-sae} tokens=${TOKENS:-5000000} seeds=${SEEDS:-1 2 3} routed=${ROUTED:-400000} units=${UNITS:-400000}
+sae=${SAE:-sae} tokens=${TOKENS:-5000000} seeds=${SEEDS:-1 2 3} routed=${ROUTED:-400000} units=${UNITS:-400000} masked=${MASKED:-2000}
 all="silu gelu relu top-k monet-vertical monet-horizontal moe-x moe-x-start evo-sparse evo-dense evo-start modular"
 models=${MODELS:-$all}
 [ $# -eq 2 ] || { sed -n 2,5p "$0" >&2; exit 2; }
@@ -92,7 +92,7 @@ for seed in $seeds; do
         keep "$found-weights.json" experts weights "$data"
         keep "$found-written.json" experts written "$data"
         for domain in $(python3 -c 'import json, sys; print(*json.load(open(sys.argv[1]))["domains"])' "$found-usage.json"); do
-            keep "$found-mask-$domain.json" experts mask "$data" --domain "$domain" --tokens 5000 --controls 3 --seed 1
+            keep "$found-mask-$domain.json" experts mask "$data" --domain "$domain" --tokens "$masked" --controls 2 --seed 1
         done
     done
 done
