@@ -193,18 +193,17 @@ fn an_expert_says_what_sends_tokens_to_it_and_a_feature_whom_it_calls() {
     let (dataset, run) = (folder.join("data"), folder.join("topk"));
     let routers = ExplainRoutersOptions { data: Some(dataset.clone()), ..ExplainRoutersOptions::default() };
     let found = explain::explain(&run, &routers, &mut sae::Quiet).unwrap();
-    let outputs =
-        WrittenOptions { model: sae::ModelChoice::default(), tokens: 500, rank: 3, seed: 0 };
+    let outputs = WrittenOptions { model: sae::ModelChoice::default(), tokens: 500, rank: 3, seed: 0 };
     let wrote = written::written(&dataset, &outputs, &mut sae::Quiet).unwrap();
     let rows = found.layers.iter().flat_map(|layer| &layer.features);
     let sender = rows.max_by(|a, b| a.correlation.total_cmp(&b.correlation)).unwrap();
     let place = Place::Expert { dataset, layer: sender.layer, expert: sender.expert };
-    let mut window =
-        window(Options { folder: Some(folder.path()), place: Some(place.clone()), ..options() });
+    let mut window = window(Options { folder: Some(folder.path()), place: Some(place.clone()), ..options() });
     wait_for_part(&mut window, &format!("Tokens come where these features fire: {} (", sender.feature));
     wait_for_part(&mut window, "On other documents all features predict ");
     scroll_to(&mut window, "What it writes");
-    let first = wrote.rows.iter().find(|row| (row.layer, row.expert) == (sender.layer, sender.expert)).unwrap();
+    let first =
+        wrote.rows.iter().find(|row| (row.layer, row.expert) == (sender.layer, sender.expert)).unwrap();
     assert!(window.query_all_by_label_contains(first.text.trim()).next().is_some(), "{first:?}");
     let link = format!("Go to feature {}", sender.feature);
     window.query_all_by_label(&link).next().unwrap().click_accesskit();

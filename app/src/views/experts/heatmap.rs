@@ -24,7 +24,13 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
     let experts = usage.experts().max(1);
     let stretches = Stretches::new(experts, MOST);
     if !stretches.are_single() {
-        explain(ui, &format!("A column is a stretch of {} neighbours: the most used of them.", stretches.range(0).len()));
+        explain(
+            ui,
+            &format!(
+                "A column is a stretch of {} neighbours: the most used of them.",
+                stretches.range(0).len()
+            ),
+        );
     }
     let load = |row: usize, column: usize| {
         stretches.top(column, usage.layers.get(row)?.loads.get(domain)?).map(|(_, load)| load)
@@ -54,7 +60,8 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
         *selected = row;
     }
     let number = |row: usize| usage.layers[row].balance.layer;
-    if let Some((row, expert)) = answer.clicked.and_then(|(row, column)| Some((row, expert_of(row, column)?))) {
+    if let Some((row, expert)) = answer.clicked.and_then(|(row, column)| Some((row, expert_of(row, column)?)))
+    {
         asked.expert = Some((number(row), expert as u16));
     }
     if let Some((row, column)) = answer.pointed

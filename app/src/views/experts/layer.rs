@@ -136,7 +136,8 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
             "{}\n{} of the slots, {} tokens\nmean weight {}",
             match stretches.are_single() {
                 true => format!("expert {expert}"),
-                false => format!("expert {expert}, the most used of {}", stretches.name(stretches.of(expert))),
+                false =>
+                    format!("expert {expert}, the most used of {}", stretches.name(stretches.of(expert))),
             },
             format::percent(load.share),
             format::grouped(load.tokens),
