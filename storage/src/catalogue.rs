@@ -12,7 +12,8 @@ use crate::{
     Dtype, Manifest, RowsAre, RunRecord, attention, audit, cett, check, claims, codes, coding, comparison,
     difference, documents, evaluation, examples, experts, explanations, feature_activations, features,
     fields, graph, graph_marks, history, index, judged, layers, lens, manifest, map, matching, metrics,
-    notes, probe as probes, routing, run, sweep, task, token_features, truncation, truth, vocabulary, work,
+    notes, pretraining, probe as probes, routing, run, sweep, task, token_features, truncation, truth,
+    vocabulary, work,
 };
 
 /// A file and what it holds.
@@ -73,7 +74,7 @@ fn words(text: &str) -> String {
 
 /// All folders.
 pub fn folders() -> Vec<FolderDoc> {
-    vec![dataset(), run(), sweep(), probe(), attribution_graph(), jacobian_lens()]
+    vec![dataset(), run(), sweep(), probe(), attribution_graph(), jacobian_lens(), model()]
 }
 
 fn dataset() -> FolderDoc {
@@ -142,6 +143,7 @@ fn dataset() -> FolderDoc {
             table::<experts::AgainstRow>("experts/against.parquet"),
             table::<experts::SimilarityRow>("experts/similarity.parquet"),
             with_note(table::<experts::SparsityRow>("experts/sparsity.parquet"), "ReLU experts only."),
+            table::<experts::WrittenRow>("experts/written.parquet"),
             table::<experts::MaskingRow>("experts/masking.parquet"),
             table::<experts::MaskedRow>("experts/masked.parquet"),
         ],
@@ -315,6 +317,29 @@ fn run() -> FolderDoc {
     }
 }
 
+fn model() -> FolderDoc {
+    FolderDoc {
+        name: "MODEL",
+        about: MODEL,
+        files: vec![
+            other(
+                "config.json, model.safetensors, tokenizer.json, tokenizer_config.json",
+                "The model as transformers and every command here read it.",
+            ),
+            other("pretrain.json", "All options (`config`) and what came of them (`result`)."),
+            table::<pretraining::PretrainingRow>("pretrain.parquet"),
+            other(
+                "checkpoint.safetensors",
+                "Weights, moments and the position in the text: what a run resumes from.",
+            ),
+            with_note(
+                table::<experts::UnitRow>("units.parquet"),
+                "In the folder that `sae experts units` is given.",
+            ),
+        ],
+    }
+}
+
 fn jacobian_lens() -> FolderDoc {
     FolderDoc {
         name: "LENS",
@@ -387,6 +412,9 @@ fn probe() -> FolderDoc {
         ],
     }
 }
+
+const MODEL: &str = "\
+A language model that `sae pretrain` made.";
 
 const GRAPH: &str = "\
 Made by `sae trace`: which features of which tokens lead to a prediction. What the edges into a node add up to, together with

@@ -116,6 +116,7 @@ pub mod matching;
 pub mod metrics;
 pub mod notes;
 mod part;
+pub mod pretraining;
 pub mod probe;
 pub mod record;
 pub mod routing;

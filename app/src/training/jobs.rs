@@ -95,6 +95,11 @@ impl Job {
         Self::with_data(format!("Join experts of {}", name(run)), &["experts", "--features"], run)
     }
 
+    /// Finds which features of a run send tokens to which experts.
+    pub fn explain_routers(run: &Path) -> Self {
+        Self::with_data(format!("Explain routers by {}", name(run)), &["experts", "explain"], run)
+    }
+
     /// Counts how the experts of a dataset are used.
     pub fn count_experts(dataset: &Path) -> Self {
         Self::new(format!("Count experts of {}", name(dataset)), &["experts"], &[dataset])
@@ -341,6 +346,7 @@ mod tests {
         assert_eq!(moved.line(), "sae index topk --data data");
         assert_eq!(Job::map(Path::new("topk")).told(|_| Some("data".into())).line(), "sae map topk");
         assert_eq!(Job::join_experts(Path::new("topk")).line(), "sae experts --features topk");
+        assert_eq!(Job::explain_routers(Path::new("topk")).line(), "sae experts explain topk");
         assert_eq!(Job::match_with(Path::new("a"), Path::new("b")).line(), "sae match a b");
         assert_eq!(Job::score_truth(Path::new("topk")).line(), "sae synth score topk");
         assert_eq!(Job::measure_fields(Path::new("hard")).line(), "sae fields hard");

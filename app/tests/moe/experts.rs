@@ -5,6 +5,8 @@ use app::shell::Options;
 use egui_kittest::kittest::Queryable as _;
 
 use fixtures::damage;
+use sae::experts::explain::{self, ExplainRoutersOptions};
+use sae::experts::written::{self, WrittenOptions};
 
 use super::common::{click, data, facts, options, root, run, wait, wait_for, wait_for_part, window};
 use super::{Window, at, click_cell, copied, expert, experts, token};
@@ -182,6 +184,48 @@ fn features_lead_to_experts_and_back() {
     }
     window.get_by_label(&back).click_accesskit();
     wait(&mut window, "the expert again", |w| here(w, &expert(layer, home)));
+}
+
+/// What the library finds of an expert is on its page; the feature that it names leads back to it.
+#[test]
+fn an_expert_says_what_sends_tokens_to_it_and_a_feature_whom_it_calls() {
+    let folder = fixtures::copy(&root());
+    let (dataset, run) = (folder.join("data"), folder.join("topk"));
+    let routers = ExplainRoutersOptions { data: Some(dataset.clone()), ..ExplainRoutersOptions::default() };
+    let found = explain::explain(&run, &routers, &mut sae::Quiet).unwrap();
+    let outputs = WrittenOptions { model: sae::ModelChoice::default(), tokens: 500, rank: 3, seed: 0 };
+    let wrote = written::written(&dataset, &outputs, &mut sae::Quiet).unwrap();
+    let rows = found.layers.iter().flat_map(|layer| &layer.features);
+    let sender = rows.max_by(|a, b| a.correlation.total_cmp(&b.correlation)).unwrap();
+    let place = Place::Expert { dataset, layer: sender.layer, expert: sender.expert };
+    let mut window = window(Options { folder: Some(folder.path()), place: Some(place.clone()), ..options() });
+    wait_for_part(&mut window, &format!("Tokens come where these features fire: {} (", sender.feature));
+    wait_for_part(&mut window, "On other documents all features predict ");
+    scroll_to(&mut window, "What it writes");
+    let first =
+        wrote.rows.iter().find(|row| (row.layer, row.expert) == (sender.layer, sender.expert)).unwrap();
+    assert!(window.query_all_by_label_contains(first.text.trim()).next().is_some(), "{first:?}");
+    let link = format!("Go to feature {}", sender.feature);
+    window.query_all_by_label(&link).next().unwrap().click_accesskit();
+    let feature = Place::Feature { run, feature: sender.feature };
+    wait(&mut window, "the feature", |w| here(w, &feature));
+    wait_for(&mut window, "Weights");
+    scroll_to(&mut window, "Experts that it calls");
+    let back = format!("Go to expert {}:{}", sender.layer, sender.expert);
+    scroll_to(&mut window, &back);
+    window.query_all_by_label(&back).last().unwrap().click_accesskit();
+    wait(&mut window, "the expert again", |w| here(w, &place));
+}
+
+/// Scrolls the left column until something of this name is there.
+fn scroll_to(window: &mut Window, label: &str) {
+    for _ in 0..20 {
+        if window.query_all_by_label(label).next().is_some() {
+            return;
+        }
+        scroll_left(window);
+    }
+    panic!("`{label}` is not on the page");
 }
 
 /// Scrolls the left column of a page down.

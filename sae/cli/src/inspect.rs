@@ -7,6 +7,7 @@ use storage::history::{HistoryRecord, Quantiles};
 use storage::{Imported, RunRecord, RunStatus};
 
 use super::{Output, Session};
+use lm::model::config::{BlockConfig, MlpConfig};
 use lm::model::{Hook, LanguageModel, Site};
 use sae::interop::dictionaries::recognise;
 use sae::{Error, Result};
@@ -48,7 +49,15 @@ impl Command {
         output.row("layers", config.num_hidden_layers);
         output.row("d_model", config.hidden_size);
         if let Some((experts, k)) = config.experts() {
-            output.row("experts", format!("{k} of {experts} per token"));
+            let switched =
+                |block: &BlockConfig| matches!(&block.mlp, MlpConfig::Experts(e) if e.router.switched);
+            output.row(
+                "experts",
+                match config.blocks.iter().any(switched) {
+                    true => format!("{experts}, each switched on or off for a token"),
+                    false => format!("{k} of {experts} per token"),
+                },
+            );
         }
         output.row("vocabulary", config.vocab_size);
         output.row("context", config.max_position_embeddings);

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Output, Session};
 use lm::pretrain::{self, Kind, PretrainConfig};
 use sae::{Error, Result};
+use storage::pretraining::PretrainingRow;
 
 /// Train a small language model on text, or fine-tune one: a mixture of experts of several kinds, or a dense control
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ use sae::{Error, Result};
     Options of each architecture and what it begins with: docs/moe-models.md."
 )]
 pub struct Command {
-    /// Architecture: top-k, dense, monet-vertical, monet-horizontal, moe-x, evo-moe [default: top-k]
+    /// Architecture: top-k, dense, monet-vertical, monet-horizontal, moe-x, evo-moe, modular [default: top-k]
     #[arg(long, value_name = "NAME", value_parser = kind)]
     architecture: Option<Kind>,
     /// Fine-tune this model, made by `sae pretrain` (or `default`, the one inside the program): its options, tokenizer and weights are
@@ -74,6 +75,14 @@ impl Command {
             "parameters",
             format!("{}, of which a token meets {}", result.parameters, result.active_parameters),
         );
+        for (layer, density) in &result.density {
+            let each: Vec<String> = density.iter().map(|share| format!("{share:.3}")).collect();
+            output.row(
+                &format!("modules of layer {layer}"),
+                format!("on for {} of held-out tokens", each.join(", ")),
+            );
+        }
+        over_training(&storage::pretraining::read(&self.out)?, &mut output);
         output.row("tokens", result.tokens);
         for (domain, score) in &result.held_out {
             output.row(&format!("bits/byte {domain}"), format!("{:.3}", score.bits_per_byte));
@@ -97,6 +106,25 @@ impl Command {
         config.seed = session.seed.unwrap_or(config.seed);
         config.repeat.extend(self.repeat.iter().cloned());
         Ok(config)
+    }
+}
+
+/// Routers over training, at its beginning, quarters and end; nothing of a model without any.
+fn over_training(log: &[PretrainingRow], output: &mut Output) {
+    let figures: [(&str, fn(&PretrainingRow) -> Option<f32>); 3] = [
+        ("experts per token", |row| row.experts_per_token),
+        ("router entropy", |row| row.router_entropy),
+        ("temperature", |row| row.temperature),
+    ];
+    let last = log.len().saturating_sub(1);
+    for (name, figure) in figures {
+        let shown = |quarter: usize| log.get(quarter * last / 4).and_then(figure);
+        if log.iter().any(|row| figure(row).is_some()) {
+            let each: Vec<String> = (0..=4)
+                .map(|q| shown(q).map_or_else(|| "–".to_owned(), |value| format!("{value:.2}")))
+                .collect();
+            output.row(name, format!("{} (beginning, quarters and end)", each.join(", ")));
+        }
     }
 }
 

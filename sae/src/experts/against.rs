@@ -38,17 +38,7 @@ struct Layer {
 /// # Errors
 /// Datasets without routing, of different tokens or of different numbers of experts, or [`Error::Stopped`].
 pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<RouterAgreement> {
-    let (a, b) = (Source::open(dir)?, Source::open(other)?);
-    if a.rows() != b.rows() {
-        return Err(Error::request(format!(
-            "{} has {} rows of routing, {} has {}",
-            dir.display(),
-            a.rows(),
-            other.display(),
-            b.rows()
-        ))
-        .with_remedy("harvest both from the same text with the same settings"));
-    }
+    let (a, b) = open_both(dir, other)?;
     let experts = match (a.declared().experts, b.declared().experts) {
         (Some(a), Some(b)) if a != b => {
             return Err(Error::request(format!(
@@ -73,6 +63,25 @@ pub fn against(dir: &Path, other: &Path, progress: &mut dyn Progress) -> Result<
     Ok(RouterAgreement { layers: rows, tokens })
 }
 
+/// Both routing tables.
+///
+/// # Errors
+/// Datasets without routing, or with different numbers of rows.
+pub(super) fn open_both(dir: &Path, other: &Path) -> Result<(Source, Source)> {
+    let (a, b) = (Source::open(dir)?, Source::open(other)?);
+    if a.rows() != b.rows() {
+        return Err(Error::request(format!(
+            "{} has {} rows of routing, {} has {}",
+            dir.display(),
+            a.rows(),
+            other.display(),
+            b.rows()
+        ))
+        .with_remedy("harvest both from the same text with the same settings"));
+    }
+    Ok((a, b))
+}
+
 fn compare(
     a: &Source,
     b: &Source,
@@ -80,6 +89,20 @@ fn compare(
     progress: &mut dyn Progress,
 ) -> Result<BTreeMap<u16, Layer>> {
     let mut layers = BTreeMap::new();
+    side_by_side(a, b, progress, |a, b| pair(a, b, experts, &mut layers))?;
+    Ok(layers)
+}
+
+/// Calls `take` with the choices of both tables, token by token and layer by layer.
+///
+/// # Errors
+/// Tables of different tokens, an error of `take`, or [`Error::Stopped`].
+pub(super) fn side_by_side(
+    a: &Source,
+    b: &Source,
+    progress: &mut dyn Progress,
+    mut take: impl FnMut(&Choice<'_>, &Choice<'_>) -> Result<()>,
+) -> Result<()> {
     let mut others = Walk { batches: b.scan()?, batch: None, at: 0 };
     let mut done = 0;
     progress.begin("routers compared", Some(a.rows()), "rows");
@@ -93,7 +116,9 @@ fn compare(
             let other = Rows::of(&other)?;
             let count = (rows.len() - at).min(other.len() - from);
             for i in 0..count {
-                pair(&rows.choice(at + i), &other.choice(from + i), experts, &mut layers)?;
+                let (a, b) = (rows.choice(at + i), other.choice(from + i));
+                same_token(&a, &b)?;
+                take(&a, &b)?;
             }
             at += count;
             others.at = from + count;
@@ -105,7 +130,7 @@ fn compare(
         }
     }
     progress.end(&format!("{done} rows"));
-    Ok(layers)
+    Ok(())
 }
 
 /// Batches of the other table, with how many rows of the current one were used.
@@ -127,7 +152,7 @@ impl Walk {
     }
 }
 
-fn pair(a: &Choice<'_>, b: &Choice<'_>, experts: usize, layers: &mut BTreeMap<u16, Layer>) -> Result<()> {
+fn same_token(a: &Choice<'_>, b: &Choice<'_>) -> Result<()> {
     let key = |c: &Choice<'_>| (c.document, c.position, c.token, c.layer);
     if key(a) != key(b) {
         return Err(Error::data(format!(
@@ -141,6 +166,10 @@ fn pair(a: &Choice<'_>, b: &Choice<'_>, experts: usize, layers: &mut BTreeMap<u1
         ))
         .with_remedy("harvest both from the same text with the same tokenizer"));
     }
+    Ok(())
+}
+
+fn pair(a: &Choice<'_>, b: &Choice<'_>, experts: usize, layers: &mut BTreeMap<u16, Layer>) -> Result<()> {
     let layer = layers.entry(a.layer).or_default();
     for (choice, slots) in [a, b].into_iter().zip(&mut layer.slots) {
         choice.check(experts, WeightRule::Any)?;

@@ -12,7 +12,8 @@
 //! a run, routing ─ features/ ── which features live in which expert
 //! a run, routing ─ explain/ ─── what routers know: their choices predicted from features
 //! a model ──────── weights/ ─── similar experts, their sparsity, cells of one set in another
-//! a model, routing mask/ ────── loss of each domain without some experts
+//! a model, routing mask/ ────── loss of each domain without some experts; written ── what experts write, as tokens
+//! a model, text ── units ────── hidden units and experts that a rule of tokens explains
 //! ```
 //!
 //! One pass, memory by layers × experts². A figure that the data cannot give is a named gap, never a number.
@@ -32,7 +33,10 @@ mod summarise;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod token_rule;
+pub mod units;
 pub mod weights;
+pub mod written;
 
 pub use against::{RouterAgreement, against};
 pub use counts::{

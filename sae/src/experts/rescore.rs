@@ -109,6 +109,13 @@ impl Tap for Watch<'_> {
             ))
             .with_remedy("leave --model out; load, pairs and specialisation need no scores"));
         }
+        if routing.switched {
+            return Err(Error::request(format!(
+                "layer {} has no distribution over its {} experts: they are modules that are switched on one by one",
+                routing.layer, routing.experts
+            ))
+            .with_remedy("leave --model out; load, density, pairs and specialisation need no scores"));
+        }
         let logits: Vec<f32> = routing.logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let (experts, domains) = (routing.experts, self.source.domains().len());
         let scores = self.scores.get_or_insert_with(|| Scores::new(ScoreKind::Logits, experts, domains));
@@ -116,7 +123,7 @@ impl Tap for Watch<'_> {
         for (at, origin) in self.contexts.origin.iter().enumerate() {
             let Some((document, position)) = *origin else { continue };
             chosen.clear();
-            chosen.extend(routing.chosen[at * routing.k..(at + 1) * routing.k].iter().map(|&e| e as u16));
+            chosen.extend(routing.of(at).0.iter().map(|&e| e as u16));
             let choice = Choice {
                 document,
                 position,

@@ -119,16 +119,12 @@ impl Rows {
                 if r.experts > usize::from(u16::MAX) + 1 {
                     return Err(too_many(r.experts));
                 }
-                let all = at * r.k..(at + 1) * r.k;
-                // Monet's list is filled up with experts of weight 0, which nobody chose; they are its last.
-                let listed =
-                    r.weights[all.clone()].iter().filter(|w| r.product.is_none() || **w > 0.0).count();
-                let choices = all.start..all.start + listed;
+                let (chosen, applied) = r.of(at);
                 layer.push(r.layer as u16);
-                experts.extend(r.chosen[choices.clone()].iter().map(|&e| e as u16));
-                weights.extend_from_slice(&r.weights[choices]);
+                experts.extend(chosen.iter().map(|&e| e as u16));
+                weights.extend_from_slice(applied);
                 entropy.push(r.entropy[at]);
-                counts.push(listed);
+                counts.push(chosen.len());
             }
         }
         let columns = schema::routing();

@@ -4,6 +4,7 @@ mod load;
 mod masking;
 mod routers;
 mod together;
+mod units;
 mod usage;
 mod weights;
 
@@ -11,6 +12,7 @@ pub use load::{ExpertLoadRow, read_load, write_load};
 pub use masking::{MaskedRow, MaskingRow};
 pub use routers::{RouterExpertRow, RouterFeatureRow, RouterRow};
 pub use together::{AgainstRow, FeatureExpertRow, PairRow, TransitionRow, VocabularyRow};
+pub use units::{UnitRow, WrittenRow};
 pub use usage::{BalanceRow, InformationRow, SpecialisationRow};
 pub use weights::{CellRow, SimilarityRow, SparsityRow};
 

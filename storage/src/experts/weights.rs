@@ -49,7 +49,7 @@ row! {
         number: u32,
         /// Size of its cell: 0 missed, 1 matched, 2 or more split.
         size: u32,
-        /// Largest cosine in its cell; null for an empty one.
+        /// Largest cosine in its cell, or largest correlation of choices where those were compared; null for an empty one.
         best_cosine: Option<f64>,
     }
 }

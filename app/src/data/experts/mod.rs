@@ -1,7 +1,9 @@
 //! How the tokens of a dataset were shared among the experts of a mixture-of-experts model: load and balance here, in
-//! `tables` what else `sae experts` writes, in `features` the join with a run, in `tokens` the text of an expert.
+//! `tables` what else `sae experts` writes, in `features` the join with a run, in `routers` what sends tokens to experts, in `tokens` the text of an expert.
 
 pub mod features;
+pub mod routers;
+pub mod stretches;
 pub mod tables;
 pub mod tokens;
 
@@ -28,6 +30,8 @@ pub struct LayerUsage {
     pub balance: BalanceRow,
     /// Load of every expert, index = expert: all text first, then each domain in the order of [`ExpertUsage::domains`].
     pub loads: Vec<Vec<ExpertLoadRow>>,
+    /// For each of these the experts from the most used to the least: made once, for a frame has no time to sort many.
+    pub by_load: Vec<Vec<u32>>,
 }
 
 impl LayerUsage {
@@ -100,6 +104,7 @@ fn assemble(load: Vec<ExpertLoadRow>, balance: Vec<BalanceRow>) -> ExpertUsage {
         .filter(|row| row.domain.is_none())
         .map(|balance| LayerUsage {
             loads: vec![vec![ExpertLoadRow::default(); usize::from(balance.experts)]; domains.len() + 1],
+            by_load: Vec::new(),
             balance,
         })
         .collect();
@@ -116,7 +121,17 @@ fn assemble(load: Vec<ExpertLoadRow>, balance: Vec<BalanceRow>) -> ExpertUsage {
             *slot = row;
         }
     }
+    for layer in &mut layers {
+        layer.by_load = layer.loads.iter().map(|loads| by_load(loads)).collect();
+    }
     ExpertUsage { layers, domains }
+}
+
+/// Experts from the most used to the least, ties to the lower number.
+fn by_load(loads: &[ExpertLoadRow]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..loads.len() as u32).collect();
+    order.sort_by(|a, b| loads[*b as usize].share.total_cmp(&loads[*a as usize].share).then(a.cmp(b)));
+    order
 }
 
 #[cfg(test)]

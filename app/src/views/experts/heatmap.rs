@@ -5,9 +5,13 @@ use egui::{Ui, vec2};
 use super::{Interaction, doublings, doublings_legend, explain};
 use crate::data::ExpertUsage;
 use crate::data::experts::DEAD_SHARE;
+use crate::data::experts::stretches::Stretches;
 use crate::theme::{palette, space};
 use crate::widgets::format;
 use crate::widgets::matrix::Matrix;
+
+/// Columns of the map; of more experts neighbours share one, that of the most used.
+const MOST: usize = 512;
 
 /// Draws the map; a click opens an expert, a click on a layer's name chooses it.
 pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usize, asked: &mut Interaction) {
@@ -18,17 +22,32 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
     );
     let p = palette(ui);
     let experts = usage.experts().max(1);
-    let load = |row: usize, expert: usize| usage.layers.get(row)?.load(domain, expert);
-    let ratio = |row: usize, expert: usize| {
-        load(row, expert).map(|load| load.share * usage.layers[row].experts() as f64)
+    let stretches = Stretches::new(experts, MOST);
+    if !stretches.are_single() {
+        explain(
+            ui,
+            &format!(
+                "A column is a stretch of {} neighbours: the most used of them.",
+                stretches.range(0).len()
+            ),
+        );
+    }
+    let load = |row: usize, column: usize| {
+        stretches.top(column, usage.layers.get(row)?.loads.get(domain)?).map(|(_, load)| load)
+    };
+    let expert_of = |row: usize, column: usize| {
+        stretches.top(column, usage.layers.get(row)?.loads.get(domain)?).map(|(expert, _)| expert)
+    };
+    let ratio = |row: usize, column: usize| {
+        load(row, column).map(|load| load.share * usage.layers[row].experts() as f64)
     };
     let name = format!("Expert load of {} layers and {experts} experts", usage.layers.len());
     let matrix = Matrix {
         name: &name,
         rows: usage.layers.len(),
-        columns: experts,
+        columns: stretches.count(),
         row_name: &|row| format!("layer {}", usage.layers[row].balance.layer),
-        column_name: &|expert| expert.to_string(),
+        column_name: &|column| stretches.name(column),
         colour: &|row, expert| ratio(row, expert).map(|ratio| p.diverging(doublings(ratio))),
         hatched: &|row, expert| load(row, expert).is_some_and(|load| load.share < DEAD_SHARE),
         row: Some(*selected),
@@ -41,11 +60,13 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
         *selected = row;
     }
     let number = |row: usize| usage.layers[row].balance.layer;
-    if let Some((row, expert)) = answer.clicked.filter(|at| load(at.0, at.1).is_some()) {
+    if let Some((row, expert)) = answer.clicked.and_then(|(row, column)| Some((row, expert_of(row, column)?)))
+    {
         asked.expert = Some((number(row), expert as u16));
     }
-    if let Some((row, expert)) = answer.pointed
-        && let (Some(load), Some(ratio)) = (load(row, expert), ratio(row, expert))
+    if let Some((row, column)) = answer.pointed
+        && let (Some(load), Some(ratio)) = (load(row, column), ratio(row, column))
+        && let Some(expert) = expert_of(row, column)
     {
         answer.response.on_hover_text_at_pointer(format!(
             "layer {}, expert {expert}\n{} of the slots, {} times uniform\n{} tokens, mean weight {}",

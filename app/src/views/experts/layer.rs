@@ -4,6 +4,7 @@ use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2
 
 use super::Interaction;
 use crate::data::experts::DEAD_SHARE;
+use crate::data::experts::stretches::Stretches;
 use crate::data::{ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::sheet::{Cell, Sheet, column};
@@ -64,6 +65,15 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
         for (value, name, hover) in each {
             facts::figure(ui, &value, name, hover);
         }
+        // Only where tokens may skip the layer.
+        if let Some(density) = balance.activation_density.filter(|density| *density < 1.0) {
+            facts::figure(
+                ui,
+                &format::percent(density),
+                "activation density",
+                "Share of the tokens that chose any expert: the others skip the layer",
+            );
+        }
     });
 }
 
@@ -83,16 +93,22 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
     let base = rect.bottom() - 16.0;
     let uniform = 1.0 / loads.len().max(1) as f64;
     let top = loads.iter().map(|l| l.share).fold(uniform * 1.25, f64::max);
-    let step = rect.width() / loads.len().max(1) as f32;
-    let at = |pos: egui::Pos2| Some(((pos.x - rect.left()) / step) as usize).filter(|i| *i < loads.len());
+    // Where a bar would be narrower than a point, neighbours share one: that of the most used.
+    let stretches = Stretches::new(loads.len(), width as usize);
+    let step = rect.width() / stretches.count().max(1) as f32;
+    let at = |pos: egui::Pos2| {
+        let stretch = ((pos.x - rect.left()) / step) as usize;
+        stretches.top(stretch, loads).map(|(expert, _)| expert)
+    };
     let hovered = response.hover_pos().and_then(at);
     let height = |share: f64| (share / top) as f32 * (base - rect.top());
     let painter = ui.painter();
     let font = FontId::proportional(size::SMALL);
     let every = (22.0 / step).ceil().max(1.0) as usize;
     let gap = if step > 6.0 { 1.0 } else { 0.25 };
-    for (expert, load) in loads.iter().enumerate() {
-        let left = rect.left() + step * expert as f32;
+    for i in 0..stretches.count() {
+        let Some((expert, load)) = stretches.top(i, loads) else { continue };
+        let left = rect.left() + step * i as f32;
         let bar =
             Rect::from_min_max(pos2(left + gap, base - height(load.share)), pos2(left + step - gap, base));
         let colour = if hovered == Some(expert) { p.accent } else { p.curve(0).gamma_multiply(0.75) };
@@ -101,7 +117,8 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
             let mark = Rect::from_min_max(pos2(left + gap, base - 3.0), pos2(left + step - gap, base));
             painter.rect_filled(mark, 0.0, p.error);
         }
-        if expert % every == 0 {
+        if i % every == 0 && (stretches.are_single() || i % (4 * every) == 0) {
+            let expert = stretches.range(i).start;
             let at = pos2(left + step / 2.0, rect.bottom());
             painter.text(at, Align2::CENTER_BOTTOM, expert.to_string(), font.clone(), p.weak);
         }
@@ -116,7 +133,12 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
     if let Some(expert) = hovered {
         let load = &loads[expert];
         response.on_hover_cursor(egui::CursorIcon::PointingHand).on_hover_text_at_pointer(format!(
-            "expert {expert}\n{} of the slots, {} tokens\nmean weight {}",
+            "{}\n{} of the slots, {} tokens\nmean weight {}",
+            match stretches.are_single() {
+                true => format!("expert {expert}"),
+                false =>
+                    format!("expert {expert}, the most used of {}", stretches.name(stretches.of(expert))),
+            },
             format::percent(load.share),
             format::grouped(load.tokens),
             format::value(load.weight)
@@ -135,10 +157,9 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
     ];
     let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
     // The most used first: that is what is looked for.
-    let mut order: Vec<usize> = (0..loads.len()).collect();
-    order.sort_by(|a, b| loads[*b].share.total_cmp(&loads[*a].share).then(a.cmp(b)));
+    let order = layer.by_load.get(domain).map(Vec::as_slice).unwrap_or_default();
     let cell = |row: usize, column: usize| {
-        let expert = order[row];
+        let expert = order[row] as usize;
         let load = &loads[expert];
         match column {
             0 => Cell::Link(expert as u64, format!("Go to expert {}:{expert}", layer.balance.layer)),

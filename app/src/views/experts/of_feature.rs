@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use egui::{RichText, Ui};
+use storage::experts::RouterFeatureRow;
 
 use crate::action::Action;
 use crate::address::Place;
@@ -54,6 +55,71 @@ pub fn show(
         }
     }
 }
+
+/// Draws the experts that a feature calls, where `sae experts explain` has asked which features tell most of experts and this
+/// is one of them.
+pub fn calls(
+    ui: &mut Ui,
+    run: &Path,
+    feature: u32,
+    calls: &KeyedRequest<u32, Option<Vec<RouterFeatureRow>>>,
+    scene: &mut Scene<'_>,
+) {
+    let Some(dataset) = scene.folder.data_of(run).map(|data| data.path.clone()) else { return };
+    if let Some(problem) = calls.problem(&feature) {
+        ui.add_space(space::L);
+        facts::section(ui, CALLS);
+        return notice::problem_line(ui, problem);
+    }
+    let found = calls.get(&feature);
+    let Some(rows) = found.as_deref().and_then(Option::as_ref).filter(|rows| !rows.is_empty()) else {
+        return;
+    };
+    let columns = [
+        column("layer", 52.0, "The block"),
+        column("expert", 60.0, "The expert; the feature is among the 64 that tell most of it"),
+        column("place", 52.0, "Place among the features of the expert, by correlation; 1 tells most"),
+        column(
+            "correlation",
+            92.0,
+            "Of the feature's code and the expert being chosen; below 0 where the feature keeps tokens away",
+        ),
+        column(
+            "logit",
+            72.0,
+            "What one unit of the code adds to the router's logit through its row, before the norm divides; nothing is fitted",
+        ),
+    ];
+    let cell = |row: usize, column: usize| {
+        let row = &rows[row];
+        match column {
+            0 => Cell::Count(u64::from(row.layer)),
+            1 => Cell::Link(u64::from(row.expert), format!("Go to expert {}:{}", row.layer, row.expert)),
+            2 => Cell::Count(u64::from(row.rank) + 1),
+            3 => Cell::Value(row.correlation),
+            _ => Cell::value(row.direct),
+        }
+    };
+    let sheet = Sheet {
+        id: "calls of feature",
+        columns: &columns,
+        rows: rows.len(),
+        cell: &cell,
+        most: 12,
+        marked: None,
+    };
+    ui.add_space(space::L);
+    let asked = ui.push_id("calls", |ui| sheet.show_titled(ui, CALLS, "")).inner;
+    if let Some(row) = asked.clicked.and_then(|(row, _)| rows.get(row)) {
+        scene.go(Place::Expert { dataset, layer: row.layer, expert: row.expert });
+    }
+    if let Some(text) = asked.copied {
+        scene.act(Action::Copy(text));
+    }
+}
+
+/// The title of the section of experts that a feature calls.
+const CALLS: &str = "Experts that it calls";
 
 /// Of each layer the experts with the highest lift; those that its tokens avoid say less.
 fn table(ui: &mut Ui, rows: &[FeatureExpertRow], dataset: &Path, scene: &mut Scene<'_>) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use egui::{Button, Frame, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
+use storage::experts::RouterFeatureRow;
 
 use concordance::Concordance;
 pub use concordance::no_text;
@@ -26,7 +27,7 @@ use super::experts::of_feature;
 use super::{Scene, View};
 use crate::action::{Action, Command, Save};
 use crate::address::Place;
-use crate::data::experts::features;
+use crate::data::experts::{features, routers};
 use crate::data::notes::{Change, Edit};
 use crate::data::{FeatureExpertRow, FeaturePage, Vocabulary, export};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
@@ -87,6 +88,7 @@ pub struct FeatureView {
     index: Option<SystemTime>,
     /// The experts that the feature's tokens go to; `None` inside where features and experts are not joined.
     experts: KeyedRequest<u32, Option<Vec<FeatureExpertRow>>>,
+    calls: KeyedRequest<u32, Option<Vec<RouterFeatureRow>>>,
     elsewhere: Elsewhere,
     /// Its truth in a made world, and its audit.
     measured: Measured,
@@ -114,6 +116,7 @@ impl FeatureView {
             asked: None,
             index: None,
             experts: KeyedRequest::default(),
+            calls: KeyedRequest::default(),
             elsewhere: Elsewhere::default(),
             measured: Measured::default(),
             options: examples::Options::default(),
@@ -298,6 +301,7 @@ impl FeatureView {
         let feature = page.row.feature;
         self.measured.show(ui, &self.run, feature, scene);
         of_feature::show(ui, &self.run, page.row.feature, &self.experts, scene);
+        of_feature::calls(ui, &self.run, page.row.feature, &self.calls, scene);
         ui.add_space(space::L);
         self.elsewhere.show(ui, &self.run, scene);
         if let Some(feature) = follow {
@@ -464,6 +468,8 @@ impl View for FeatureView {
         {
             let run = self.run.clone();
             self.experts.want(workers, Lane::Pages, &feature, move || features::of_feature(&run, feature));
+            let run = self.run.clone();
+            self.calls.want(workers, Lane::Pages, &feature, move || routers::of_feature(&run, feature));
         }
         if let Some(info) = scene.folder.run(&self.run).and_then(|run| run.info.as_ref().ok())
             && let Some(feature) = self.page.value().map(|page| page.row.feature)

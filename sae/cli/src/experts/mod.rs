@@ -4,8 +4,10 @@ mod counts;
 mod explain;
 mod features;
 mod mask;
+mod units;
 mod usage;
 mod weights;
+mod written;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,8 @@ use sae::{Error, ModelChoice, Result};
     sae experts counts.csv                 from a table of counts: model,layer,domain,routing,expert,count\n  \
     sae experts explain topk               which features send tokens to which expert, and how well they tell\n  \
     sae experts mask data --domain code    loss of each domain without the experts of code\n  \
+    sae experts units default --text T     hidden units and experts that a rule of tokens explains\n  \
+    sae experts written data               the tokens whose directions give most of what experts write\n  \
     sae experts weights default            which experts have similar weights"
 )]
 pub struct Command {
@@ -61,6 +65,8 @@ pub struct Command {
 enum Analysis {
     Explain(explain::Command),
     Mask(mask::Command),
+    Units(units::Command),
+    Written(written::Command),
     Weights(weights::Command),
     Cells(weights::CellsCommand),
 }
@@ -74,6 +80,8 @@ impl Command {
         match self.analysis {
             Some(Analysis::Explain(command)) => return command.run(session),
             Some(Analysis::Mask(command)) => return command.run(session),
+            Some(Analysis::Units(command)) => return command.run(session),
+            Some(Analysis::Written(command)) => return command.run(session),
             Some(Analysis::Weights(command)) => return command.run(session),
             Some(Analysis::Cells(command)) => return command.run(session),
             None => {}

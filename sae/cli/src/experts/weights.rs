@@ -38,9 +38,7 @@ impl Command {
     /// A dataset or model that cannot be read; `--model` where the input is a model; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let seed = session.seed.unwrap_or_default();
-        let is_dataset =
-            self.input.join(MANIFEST).exists() || self.input.join("routing").join(MANIFEST).exists();
-        if is_dataset {
+        if is_dataset(&self.input) {
             let choice = self.model.choice(session)?;
             let report = weights::of_dataset(&self.input, &choice, self.tokens, seed, &mut session.progress)?;
             let mut output = table(&report);
@@ -53,6 +51,13 @@ impl Command {
         let model = LanguageModel::load(&ModelSource::parse(&self.input.display().to_string()))?;
         Ok(table(&weights::of_model(&model, seed, &mut session.progress)?))
     }
+}
+
+/// The correlation from which on an expert counts as found again.
+const AGAIN: f64 = 0.5;
+
+fn is_dataset(path: &Path) -> bool {
+    path.join(MANIFEST).exists() || path.join("routing").join(MANIFEST).exists()
 }
 
 fn table(report: &WeightsReport) -> Output {
@@ -105,12 +110,14 @@ fn spread(rows: &[&SimilarityRow], of: fn(&SimilarityRow) -> Option<f64>) -> Str
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  sae experts cells topk-wide topk       features of `topk` among those of `topk-wide`\n  \
-    sae experts cells model-sft model      experts of `model` among those of `model-sft`"
+    sae experts cells model-sft model      experts of `model` among those of `model-sft`, by weights\n  \
+    sae experts cells data-2 data-1        experts in two routing tables of the same text, by the tokens that choose\n  \
+                                           them: also of models that began with different seeds"
 )]
 pub struct CellsCommand {
-    /// Run or model to compare
+    /// Run, model, or dataset with a routing table to compare
     other: PathBuf,
-    /// Run or model whose features or experts define the cells
+    /// Run, model or dataset whose features or experts define the cells
     reference: PathBuf,
 }
 
@@ -121,6 +128,13 @@ impl CellsCommand {
     /// A dictionary and a model, which cannot be compared; files that cannot be read; an interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let is_run = |path: &Path| path.join("sae_weights.safetensors").exists();
+        if is_dataset(&self.other) && is_dataset(&self.reference) {
+            let found = weights::cells_of_choices(&self.other, &self.reference, &mut session.progress)?;
+            let mut output = cells(&found, "experts");
+            let again = found.cells.iter().filter(|c| c.best_cosine.is_some_and(|phi| phi >= AGAIN)).count();
+            output.row("found again", format!("{again}: correlation of choices of {AGAIN} or more"));
+            return Ok(output);
+        }
         let (of, found) = match (is_run(&self.other), is_run(&self.reference)) {
             (true, true) => {
                 ("features", weights::cells_of_features(&self.other, &self.reference, &mut session.progress)?)
@@ -140,7 +154,7 @@ impl CellsCommand {
                     run.display(),
                     model.display()
                 ))
-                .with_remedy("give two runs (to compare features) or two models (to compare experts)"));
+                .with_remedy("give two runs (to compare features), two models or two datasets with routing (to compare experts)"));
             }
         };
         Ok(cells(&found, of))

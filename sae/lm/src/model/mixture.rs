@@ -3,12 +3,13 @@
 use candle_core::Tensor;
 
 use super::attention::Batch;
-use super::config::{ExpertNaming, ExpertsConfig, NormConfig};
+use super::config::{ExpertNaming, ExpertsConfig, NormConfig, RouterConfig};
 use super::load::{BlockLoader, Linear, Norm};
 use super::mlp::Dense;
 use super::ops::{Dispatch, ExpertWeights};
 use super::router::{Gate, Router};
 use super::sparsity::ExpectedSparsity;
+use super::switches::Switches;
 use super::tap::{Neurons, Visitor};
 use crate::Result;
 
@@ -17,7 +18,8 @@ use crate::Result;
 pub struct MoeLayer<'a> {
     /// Block.
     pub layer: usize,
-    /// The router's rows `[E, d_model]`; none if it goes by the experts' own weights (MoE-X).
+    /// The router's rows `[E, d_model]`; none if it goes by the experts' own weights (MoE-X). Of modules that are
+    /// switched, what becomes of on less off, over the temperature.
     pub router: Option<&'a Tensor>,
     /// Gain of the norm that the stream goes through before the router, `[d_model]`; none if there is no such norm.
     pub gain: Option<&'a Tensor>,
@@ -80,9 +82,14 @@ impl Mixture {
             ExpertNaming::Gemma4 => "router.proj",
         };
         let experts = experts(loader, c, naming, d_model)?;
-        let gate = match c.router.by_sparsity {
-            true => Gate::Sparsity(ExpectedSparsity::new(experts.gate_up.clone())?),
-            false => Gate::Rows(loader.linear(name, c.experts, d_model, c.router.bias)?),
+        let gate = match c.router {
+            RouterConfig { by_sparsity: true, .. } => {
+                Gate::Sparsity(ExpectedSparsity::new(experts.gate_up.clone())?)
+            }
+            RouterConfig { switched: true, .. } => {
+                Gate::Switches(Switches::load(loader, name, c.experts, d_model)?)
+            }
+            _ => Gate::Rows(loader.linear(name, c.experts, d_model, c.router.bias)?),
         };
         let correction = match c.router.correction {
             true => Some(loader.take(&format!("{name}.e_score_correction_bias"), &[c.experts])?.to_vec1()?),
@@ -124,6 +131,7 @@ impl Mixture {
         let router = match &self.router.gate {
             Gate::Rows(rows) => Some(&rows.weight),
             Gate::Sparsity(_) => None,
+            Gate::Switches(switches) => Some(switches.rows()),
         };
         MoeLayer { layer, router, gain, experts: &self.experts }
     }
@@ -149,7 +157,8 @@ impl Mixture {
         let (to_router, to_experts) = own.as_ref().map_or((x, x), |(router, experts)| (router, experts));
         let (routing, weights) = self.router.route(to_router, &batch.sequences, used, tap)?;
         let k = routing.k as u32;
-        // Where all experts are chosen and some have no weight, as in training with a dense gate, those need not run.
+        // Where all experts are chosen and some have no weight, as in training with a dense gate and of modules that
+        // are off, those need not run.
         let some_idle = routing.k == routing.experts && routing.weights.contains(&0.0);
         let dispatch = match some_idle {
             true => Dispatch::of_weighed(&routing.chosen, &routing.weights, routing.experts),

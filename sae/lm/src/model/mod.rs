@@ -38,6 +38,7 @@ mod router;
 mod score;
 mod sparse_gate;
 mod sparsity;
+mod switches;
 mod tap;
 mod token_text;
 mod tokenizer;

@@ -7,6 +7,7 @@ use super::Site;
 use super::config::{Groups, RouterConfig, Score};
 use super::load::Linear;
 use super::sparsity::ExpectedSparsity;
+use super::switches::{self, Switches};
 use super::tap::Visitor;
 use crate::Result;
 
@@ -19,11 +20,12 @@ pub struct Routing {
     pub k: usize,
     /// Number of experts E.
     pub experts: usize,
-    /// Chosen experts `[tokens, k]`, the best score first, ties to the lower number.
+    /// Chosen experts `[tokens, k]`, the best score first, ties to the lower number. See [`Routing::of`].
     pub chosen: Vec<u32>,
     /// Weights really multiplied into the experts' outputs, `[tokens, k]`; 0 for a dropped choice.
     pub weights: Vec<f32>,
-    /// Entropy in nats of the router's whole distribution, `[tokens]`.
+    /// Entropy in nats of the router's whole distribution, `[tokens]`; of modules that are switched, the sum of
+    /// their switches' entropies.
     pub entropy: Vec<f32>,
     /// What the logits become before the choice.
     pub score: Score,
@@ -34,11 +36,27 @@ pub struct Routing {
     /// Router logits `[tokens, E]`, differentiable.
     pub logits: Tensor,
     /// The scores as a distribution `[tokens, E]`, differentiable: softmax of the logits, or sigmoids over
-    /// their sum.
+    /// their sum. Of modules that are switched, the probability that each is on.
     pub probabilities: Tensor,
     /// Of a router that is the product of two (Monet), their shape: then `logits` and `probabilities` are
     /// theirs, `[tokens, 2 · H · √E]`, and `chosen` are the experts of largest weight, not all that have one.
     pub product: Option<ProductOfRouters>,
+    /// Whether the experts are modules that are switched on one by one: then `chosen` are all of them, and those
+    /// that are off have weight 0.
+    pub switched: bool,
+}
+
+impl Routing {
+    /// The experts that token `t` goes to, and their weights: what was chosen, without the experts of weight 0 that
+    /// fill up the lists of Monet and of modules that are switched. A choice that was dropped is among them.
+    pub fn of(&self, t: usize) -> (&[u32], &[f32]) {
+        let all = t * self.k..(t + 1) * self.k;
+        let weights = &self.weights[all.clone()];
+        let filled = self.product.is_some() || self.switched;
+        // Both lists have the largest weights first.
+        let n = if filled { weights.iter().take_while(|w| **w > 0.0).count() } else { self.k };
+        (&self.chosen[all][..n], &weights[..n])
+    }
 }
 
 /// The shape of Monet's two routers.
@@ -57,6 +75,8 @@ pub(super) enum Gate {
     Rows(Linear),
     /// The experts' own weights.
     Sparsity(ExpectedSparsity),
+    /// A switch for every expert.
+    Switches(Switches),
 }
 
 impl Gate {
@@ -64,6 +84,7 @@ impl Gate {
         match self {
             Self::Rows(rows) => rows.forward(x),
             Self::Sparsity(of) => of.forward(x),
+            Self::Switches(of) => of.forward(x),
         }
     }
 }
@@ -107,10 +128,15 @@ impl Router {
             Score::SoftmaxOfChosen => logits.clone(),
         };
         tap.show(Site::RouterScores, &scores.reshape((rows, len, self.experts))?)?;
-        let chosen = self.choose(&scores, &logits)?;
+        // Sigmoids round: two logits around 0 may have the same.
+        let ranked = if self.config.switched { &logits } else { &scores };
+        let chosen = self.choose(ranked, &logits)?;
         let ids = Tensor::from_slice(&chosen, (tokens, self.k), x.device())?;
         tap.show(Site::ExpertIndices, &ids.reshape((rows, len, self.k))?)?;
         let mut weights = self.weights(&scores.gather(&ids, 1)?)?;
+        if self.config.switched {
+            weights = (weights * switches::on(&logits.gather(&ids, 1)?)?)?;
+        }
         if let Some(scale) = &self.expert_scale {
             weights = (weights * scale.index_select(&ids.flatten_all()?, 0)?.reshape((tokens, self.k))?)?;
         }
@@ -130,10 +156,12 @@ impl Router {
         let weights = weights.reshape((tokens, self.k))?;
         let probabilities = match self.config.score {
             Score::Softmax => scores,
+            Score::Sigmoid if self.config.switched => scores,
             Score::Sigmoid => scores.broadcast_div(&scores.sum_keepdim(1)?)?,
             Score::SoftmaxOfChosen => candle_nn::ops::softmax(&logits, D::Minus1)?,
         };
         let p = probabilities.flatten_all()?.to_vec1::<f32>()?;
+        let entropy = if self.config.switched { switches::entropy } else { entropy };
         let routing = Routing {
             layer: tap.layer(),
             k: self.k,
@@ -147,6 +175,7 @@ impl Router {
             logits,
             probabilities,
             product: None,
+            switched: self.config.switched,
         };
         tap.routing(&routing)?;
         Ok((routing, weights))
@@ -260,6 +289,7 @@ mod tests {
         scale: 1.0,
         capacity: None,
         by_sparsity: false,
+        switched: false,
     };
 
     /// The published vector z = (2, 1, .5, 0, −.5, −1, 1.5, .2) for every token: an input of ones makes the

@@ -32,7 +32,7 @@ pub struct PretrainConfig {
     pub experts_per_token: usize,
     /// Hidden units of an expert; a dense model has `experts_per_token` times as many.
     pub expert_width: usize,
-    /// Activation of the hidden units of a dense model and of EvoMoE; the others have their own.
+    /// Activation of the hidden units of a dense model, of EvoMoE and of modules; the others have their own.
     pub activation: Option<Units>,
     /// Dense: whether the MLP is `W_down (act(W_gate x) ∘ W_up x)`; else it is `W_down act(W_up x)`.
     pub gated: bool,
@@ -55,6 +55,8 @@ pub struct PretrainConfig {
     pub diversity: f64,
     /// EvoMoE: how its gate becomes sparse.
     pub gate: Schedule,
+    /// Modular: the temperature of the switches begins with this times √d_model.
+    pub temperature_scale: f64,
     /// Tokens a context, BOS included.
     pub context_length: usize,
     /// Rows a batch.
@@ -105,6 +107,7 @@ impl Default for PretrainConfig {
             from: None,
             diversity: 0.1,
             gate: Schedule::default(),
+            temperature_scale: 0.3,
             context_length: 256,
             batch_rows: 16,
             learning_rate: 4e-3,

@@ -70,13 +70,11 @@ pub(super) struct DenseGate {
     raw: Option<Tensor>,
     order: Option<Tensor>,
     gates: Option<Tensor>,
-    /// Experts that ran for each token, summed, and the tokens.
-    pub ran: (u64, u64),
 }
 
 impl DenseGate {
     pub fn new(seed: u64, step: u64, temperature: f64) -> Self {
-        Self { seed, step, temperature, raw: None, order: None, gates: None, ran: (0, 0) }
+        Self { seed, step, temperature, raw: None, order: None, gates: None }
     }
 
     pub fn wants(hook: &Hook) -> bool {
@@ -121,8 +119,6 @@ impl DenseGate {
         };
         let numbers = gates.flatten_all()?.to_vec1::<f32>()?;
         let runs: Vec<f32> = numbers.iter().map(|g| f32::from(u8::from(*g > LEAST))).collect();
-        self.ran.0 += runs.iter().filter(|r| **r > 0.0).count() as u64;
-        self.ran.1 += (runs.len() / gates.dim(D::Minus1)?.max(1)) as u64;
         let runs = Tensor::from_vec(runs, gates.dims(), gates.device())?;
         let plain = candle_nn::ops::softmax(&raw, D::Minus1)?;
         Ok((plain.gather(&order.contiguous()?, D::Minus1)? * runs)?)

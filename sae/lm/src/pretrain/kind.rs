@@ -22,17 +22,20 @@ pub enum Kind {
     MoeX,
     /// Experts whose gate is dense first and becomes sparse as its temperature falls (EvoMoE).
     EvoMoe,
+    /// Modules that are switched on for each token, each by itself (sparse modular activation).
+    Modular,
 }
 
 impl Kind {
     /// All of them, with the names that configurations and commands use.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::TopK, "top-k"),
         (Self::Dense, "dense"),
         (Self::MonetVertical, "monet-vertical"),
         (Self::MonetHorizontal, "monet-horizontal"),
         (Self::MoeX, "moe-x"),
         (Self::EvoMoe, "evo-moe"),
+        (Self::Modular, "modular"),
     ];
 
     /// Its name.
@@ -63,7 +66,7 @@ impl Kind {
             Self::TopK | Self::Dense => Units::Silu,
             Self::MonetVertical | Self::MonetHorizontal => Units::Relu2,
             Self::MoeX => Units::Relu,
-            Self::EvoMoe => Units::Gelu,
+            Self::EvoMoe | Self::Modular => Units::Gelu,
         }
     }
 }
@@ -81,6 +84,15 @@ impl PretrainConfig {
             // Two matrices an expert in place of three.
             Kind::MoeX => Self { expert_width: 168, z_loss: 0.0, ..plain },
             Kind::EvoMoe => Self { expert_width: 336, experts_per_token: 1, ..plain },
+            // All modules together cost what the others cost: a token meets at most as many parameters.
+            Kind::Modular => Self {
+                experts: 4,
+                expert_width: 84,
+                experts_per_token: 1,
+                balance: 0.0,
+                z_loss: 0.0,
+                ..plain
+            },
         }
     }
 
@@ -105,7 +117,7 @@ impl PretrainConfig {
             moe_groups: self.router_groups,
             moe_decompose,
         };
-        let plain = |router| Branch::PlainMoe {
+        let plain = |router, experts_per_token| Branch::PlainMoe {
             intermediate_size: self.expert_width,
             num_experts: self.experts,
             num_experts_per_tok: experts_per_token,
@@ -115,8 +127,9 @@ impl PretrainConfig {
         let (model_type, architectures, branch) = match self.architecture {
             Kind::MonetVertical => ("monet", Some("MonetForCausalLM"), monet("vertical")),
             Kind::MonetHorizontal => ("monet", Some("MonetForCausalLM"), monet("horizontal")),
-            Kind::MoeX => ("plain_moe", None, plain("expected_sparsity")),
-            Kind::EvoMoe => ("plain_moe", None, plain("learned")),
+            Kind::MoeX => ("plain_moe", None, plain("expected_sparsity", experts_per_token)),
+            Kind::EvoMoe => ("plain_moe", None, plain("learned", experts_per_token)),
+            Kind::Modular => ("plain_moe", None, plain("switched", self.experts)),
             Kind::TopK | Kind::Dense => {
                 let family = if self.gated { "llama" } else { "arcee" };
                 let class = if self.gated { "LlamaForCausalLM" } else { "ArceeForCausalLM" };
@@ -169,10 +182,24 @@ impl PretrainConfig {
         other(!self.gated, kind == Kind::Dense, "gated", "dense")?;
         other(
             self.activation.is_some(),
-            matches!(kind, Kind::Dense | Kind::EvoMoe),
+            matches!(kind, Kind::Dense | Kind::EvoMoe | Kind::Modular),
             "activation",
-            "dense and evo-moe",
+            "dense, evo-moe and modular",
         )?;
+        let modular = kind == Kind::Modular;
+        other(self.temperature_scale != initial.temperature_scale, modular, "temperature_scale", "modular")?;
+        other(
+            self.experts_per_token != initial.experts_per_token,
+            !modular,
+            "experts_per_token",
+            "architectures whose router chooses; modules are switched one by one",
+        )?;
+        if !(self.temperature_scale > 0.0 && self.temperature_scale.is_finite()) {
+            return Err(Error::request(format!(
+                "temperature_scale is {}; expected a positive number",
+                self.temperature_scale
+            )));
+        }
         other(self.balance != initial.balance, learned, "balance", "top-k, moe-x and evo-moe")?;
         other(self.z_loss != initial.z_loss, learned, "z_loss", "top-k, moe-x and evo-moe")?;
         if monet {

@@ -27,6 +27,10 @@ struct RouterLosses {
     used: Vec<(usize, Vec<u64>)>,
     logits: Vec<HeadMoments>,
     gate: Option<DenseGate>,
+    /// Entropies of the routers, and experts that ran, summed over tokens and layers; and how many were summed.
+    entropy: f64,
+    ran: u64,
+    routed: u64,
 }
 
 /// Mean and variance of the logits of Monet's two routers in a layer, head by head.
@@ -57,6 +61,9 @@ impl RouterLosses {
             used: Vec::new(),
             logits: Vec::new(),
             gate,
+            entropy: 0.0,
+            ran: 0,
+            routed: 0,
         })
     }
 
@@ -130,17 +137,32 @@ impl Tap for RouterLosses {
         !self.kind.is_monet()
     }
 
-    // Switch Transformers' loss, E · Σ_e F_e P_e with F_e the share of choices and P_e the mean probability: 1 when balanced.
     fn routing(&mut self, routing: &Routing) -> Result<()> {
-        let mut share = vec![0f32; routing.experts];
         let mut used = vec![0u64; routing.experts];
-        let one = (1.0 / (self.tokens * routing.k as f64)) as f32;
-        let choices = routing.chosen.chunks_exact(routing.k).zip(routing.weights.chunks_exact(routing.k));
-        for ((chosen, weights), _) in choices.zip(&self.real).filter(|(_, real)| **real) {
-            chosen.iter().for_each(|&e| share[e as usize] += one);
+        for t in (0..self.real.len()).filter(|t| self.real[*t]) {
+            let (chosen, weights) = routing.of(t);
             chosen.iter().zip(weights).filter(|(_, w)| **w > 0.0).for_each(|(&e, _)| used[e as usize] += 1);
+            self.entropy += f64::from(routing.entropy[t]);
+            self.routed += 1;
         }
+        self.ran += used.iter().sum::<u64>();
         self.used.push((routing.layer, used));
+        match self.kind {
+            Kind::Modular => Ok(()),
+            _ => self.spread(routing),
+        }
+    }
+}
+
+impl RouterLosses {
+    // Switch Transformers' loss, E · Σ_e F_e P_e with F_e the share of choices and P_e the mean probability: 1 when balanced.
+    fn spread(&mut self, routing: &Routing) -> Result<()> {
+        let mut share = vec![0f32; routing.experts];
+        let one = (1.0 / (self.tokens * routing.k as f64)) as f32;
+        let choices = routing.chosen.chunks_exact(routing.k);
+        for (chosen, _) in choices.zip(&self.real).filter(|(_, real)| **real) {
+            chosen.iter().for_each(|&e| share[e as usize] += one);
+        }
         if let Some(balance) = self.gate.as_mut().map(|gate| gate.balance(&self.real)).transpose()?.flatten()
         {
             self.balance.push(balance);
@@ -166,6 +188,8 @@ pub struct Loss {
     pub routers: Vec<(&'static str, f32)>,
     /// How often each expert (Monet: half of experts) was used, layer by layer.
     pub used: Vec<(usize, Vec<u64>)>,
+    /// Tokens of the batch.
+    pub tokens: u64,
     /// Monet: moments of the routers' logits.
     pub logits: Vec<HeadMoments>,
 }
@@ -205,8 +229,12 @@ pub fn loss(
             shown.push((name, mean.to_scalar()?));
         }
     }
+    if routers.routed > 0 {
+        let of_tokens = |sum: f64| (sum / routers.routed as f64) as f32;
+        shown.push(("experts per token", of_tokens(routers.ran as f64)));
+        shown.push(("router entropy", of_tokens(routers.entropy)));
+    }
     if let Some(gate) = &routers.gate {
-        shown.push(("experts per token", gate.ran.0 as f32 / gate.ran.1.max(1) as f32));
         shown.push(("temperature", gate.temperature as f32));
     }
     Ok(Loss {
@@ -214,6 +242,7 @@ pub fn loss(
         cross_entropy: cross_entropy.to_scalar()?,
         routers: shown,
         used: routers.used,
+        tokens: routers.tokens as u64,
         logits: routers.logits,
     })
 }

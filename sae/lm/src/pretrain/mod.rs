@@ -19,11 +19,13 @@ mod config;
 mod data;
 mod gate;
 mod kind;
+mod log;
 mod loss;
 mod optimiser;
 mod parameters;
 mod run;
 mod start;
+mod switches;
 #[cfg(test)]
 mod tests;
 mod tokenizer;

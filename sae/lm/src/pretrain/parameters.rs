@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// Spread of the first weights; the matrices that write to the residual stream are narrower by √(2 · layers).
 const SPREAD: f64 = 0.02;
 
+/// Logarithm of the temperatures of a layer's switches.
+pub(super) const TEMPERATURE: &str = "mlp.gate.temperature";
+
 /// Every variable by name, in order of name. The experts of a layer are stacked into two tensors.
 #[derive(Debug)]
 pub struct Parameters {
@@ -70,7 +73,15 @@ fn of_branch(c: &ModelConfig, layer: usize, d: usize) -> Vec<(&'static str, Vec<
             vec![up, ("mlp.down_proj.weight", vec![d, hidden])]
         }
         Branch::PlainMoe { intermediate_size: hidden, num_experts: e, router, .. } => {
-            let gate = (router == "learned").then_some(("mlp.gate.weight", vec![e, d]));
+            let gate = match router {
+                "learned" => vec![("mlp.gate.weight", vec![e, d])],
+                "switched" => vec![
+                    ("mlp.gate.weight", vec![2 * e, d]),
+                    ("mlp.gate.bias", vec![2 * e]),
+                    (TEMPERATURE, vec![e]),
+                ],
+                _ => Vec::new(),
+            };
             let rest =
                 [("mlp.experts.up_proj", vec![e, hidden, d]), ("mlp.experts.down_proj", vec![e, d, hidden])];
             gate.into_iter().chain(rest).collect()
@@ -128,7 +139,7 @@ fn kept(c: &ModelConfig) -> Result<BTreeMap<String, Tensor>> {
 fn begins(name: &str) -> Begin {
     let part = name.rsplit_once("layers.").map_or(name, |(_, rest)| rest);
     let is = |ends: &[&str]| ends.iter().any(|end| part.ends_with(end));
-    if is(&["moe.b", "moe.b1", "moe.b2", ".bias"]) {
+    if is(&["moe.b", "moe.b1", "moe.b2", ".bias", TEMPERATURE]) {
         return Begin::Zero;
     }
     let writes = [

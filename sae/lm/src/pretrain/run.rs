@@ -11,9 +11,10 @@ use super::checkpoint::{self, Position};
 use super::collapse::Collapse;
 use super::data::{self, TrainingText};
 use super::gate::DenseGate;
+use super::log::{self, Log};
 use super::loss::{self, HeadMoments, Loss};
 use super::optimiser::AdamW;
-use super::{Kind, Parameters, PretrainConfig, base, start, tokenizer};
+use super::{Kind, Parameters, PretrainConfig, base, start, switches, tokenizer};
 use crate::model::{Decoder, LanguageModel, ModelSource, Score, Tokenizer, score};
 use crate::text::{Contexts, Document};
 use crate::{Error, Progress, Result};
@@ -23,12 +24,18 @@ use crate::{Error, Progress, Result};
 pub struct Pretrained {
     /// Numbers in the model.
     pub parameters: usize,
-    /// Those that take part in the computation of one token; all, but for experts that it does not choose.
+    /// Those that take part in the computation of one token; all, but for experts that it does not choose. Of
+    /// modules that are switched, the mean over held-out tokens.
     pub active_parameters: usize,
+    /// Of modules that are switched: the share of held-out tokens that each is on for, by layer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub density: BTreeMap<usize, Vec<f64>>,
     /// Updates done.
     pub steps: u64,
     /// Document tokens trained on.
     pub tokens: u64,
+    /// Document tokens per second of training, median over the logged steps.
+    pub tokens_per_second: Option<f32>,
     /// Scores of the stored model on the held-out documents, by domain.
     pub held_out: BTreeMap<String, Score>,
 }
@@ -60,11 +67,20 @@ pub fn run(
     parameters.save(&config.model(), folder)?;
     let stored = LanguageModel::load(&ModelSource::Folder(folder.to_path_buf()))?;
     let scores = score(stored.decoder(), &tokenizer, &held_out, config.context_length, 8, progress)?;
+    let density = match config.architecture {
+        Kind::Modular => {
+            let length = config.context_length;
+            switches::density(stored.decoder(), &tokenizer, &held_out, length, progress)?
+        }
+        _ => BTreeMap::new(),
+    };
     let result = Pretrained {
         parameters: parameters.count(),
-        active_parameters: active(config, &parameters),
+        active_parameters: active(config, &parameters, &density),
+        density,
         steps: position.step,
         tokens: position.tokens,
+        tokens_per_second: log::speed(folder)?,
         held_out: scores,
     };
     storage::atomic::write_json(
@@ -74,10 +90,17 @@ pub fn run(
     Ok(result)
 }
 
-/// Numbers that one token meets: of experts that are run one by one, those of `experts_per_token` of them.
-fn active(config: &PretrainConfig, parameters: &Parameters) -> usize {
+/// Numbers that one token meets: of experts that are run one by one, those of `experts_per_token` of them; of
+/// modules that are switched, as many as are on (all where that was not measured).
+fn active(config: &PretrainConfig, parameters: &Parameters, density: &BTreeMap<usize, Vec<f64>>) -> usize {
+    let each: Vec<f64> = density.values().flatten().copied().collect();
+    let on = match config.architecture {
+        Kind::Modular if each.is_empty() => config.experts as f64,
+        Kind::Modular => each.iter().sum::<f64>() / density.len() as f64,
+        _ => config.experts_per_token as f64,
+    };
     let one = |(name, var): (&str, &candle_core::Var)| match name.contains(".mlp.experts.") {
-        true => var.elem_count() / config.experts * config.experts_per_token,
+        true => ((var.elem_count() / config.experts) as f64 * on).round() as usize,
         false => var.elem_count(),
     };
     parameters.iter().map(one).sum()
@@ -145,6 +168,7 @@ fn optimise(
     progress: &mut dyn Progress,
 ) -> Result<(Parameters, Position)> {
     let mut parameters = Parameters::random(&config.model(), config.seed)?;
+    switches::begin(config, &parameters)?;
     if let (Some(folder), false) = (&config.from, resume) {
         base::take(folder, &mut parameters)?;
     }
@@ -157,6 +181,7 @@ fn optimise(
         false => Position::default(),
     };
     let decoders = Decoders::new(config, &parameters)?;
+    let mut log = Log::begin(folder, at.step)?;
     let mut collapse = Collapse::new(config.architecture, config.experts_per_token);
     progress.begin("pretrain", Some(config.tokens), "tokens");
     let mut smooth = None;
@@ -170,7 +195,7 @@ fn optimise(
             let norm = optimiser.step(&parameters, &loss.total.backward()?, at.step, rate)?;
             loss.logits.iter().try_for_each(|of| keep_moments(&mut parameters, of))?;
             collapse
-                .add(&loss.used, at.step, config.warm_up_steps)
+                .add(&loss.used, loss.tokens, at.step, config.warm_up_steps)
                 .iter()
                 .for_each(|said| progress.remark(said));
             at.step += 1;
@@ -186,9 +211,11 @@ fn optimise(
                     shown(&loss)
                 );
                 progress.advance(at.tokens, &note);
+                log.add(at, &loss, [norm, rate, speed], switches::temperature(&parameters)?);
             }
             let stop = progress.stop_requested();
             if stop || at.step.is_multiple_of(config.checkpoint_every) || at.tokens >= config.tokens {
+                log.write(folder)?;
                 checkpoint::save(folder, config, &parameters, &optimiser, at)?;
             }
             if stop {

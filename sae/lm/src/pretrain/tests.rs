@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
+use storage::pretraining::PretrainingRow;
 
 use super::*;
 use crate::Quiet;
@@ -27,7 +28,7 @@ pub(super) fn small(kind: Kind, text: &Path) -> PretrainConfig {
         layers: 2,
         heads: 2,
         experts: if monet { 16 } else { 4 },
-        experts_per_token: if kind == Kind::EvoMoe { 1 } else { 2 },
+        experts_per_token: if matches!(kind, Kind::EvoMoe | Kind::Modular) { 1 } else { 2 },
         expert_width: if monet { 4 } else { 8 },
         router_topk: if monet { 2 } else { 8 },
         router_groups: if monet { 2 } else { 1 },
@@ -109,6 +110,39 @@ fn every_architecture_trains_resumes_and_is_read_again() {
         assert!(run(&half, &halves, false, &mut stop).is_err());
         run(&half, &halves, true, &mut Quiet).unwrap();
         assert_eq!(sha(&out.join("model.safetensors")), sha(&halves.join("model.safetensors")), "{name}");
+        // Both logs have every step once, and the figures that the architecture has.
+        let [whole, resumed] = [&out, &halves].map(|folder| storage::pretraining::read(folder).unwrap());
+        let told = |rows: &[PretrainingRow]| -> Vec<PretrainingRow> {
+            rows.iter().map(|row| PretrainingRow { tokens_per_second: 0.0, ..row.clone() }).collect()
+        };
+        assert_eq!(told(&whole), told(&resumed), "{name}");
+        assert_eq!(
+            whole.iter().map(|row| row.step).collect::<Vec<_>>(),
+            (1..=trained.steps).collect::<Vec<_>>()
+        );
+        let last = whole.last().unwrap();
+        let mixture = !kind.is_monet() && kind != Kind::Dense;
+        let spread = mixture && kind != Kind::Modular;
+        assert_eq!(
+            (last.balance.is_some(), last.uniformity.is_some(), last.experts_per_token.is_some()),
+            (spread, kind.is_monet(), mixture),
+            "{name}"
+        );
+        if let Some(k) = last.experts_per_token {
+            let most = if kind == Kind::Modular { config.experts } else { config.experts_per_token };
+            assert!(k <= most as f32 && (kind == Kind::Modular || k == most as f32), "{name} {k}");
+            assert!(last.router_entropy.is_some_and(|h| h >= 0.0), "{name}");
+        }
+        let first = &whole[0];
+        match kind {
+            Kind::Modular => assert!((first.temperature.unwrap() - 0.3 * 4.0).abs() < 0.1, "{first:?}"),
+            // Dense first: all experts run at the highest temperature, then one alone.
+            Kind::EvoMoe => {
+                assert!(first.experts_per_token > Some(3.5) && first.temperature == Some(1.0), "{first:?}");
+                assert!(last.temperature.is_none() && first.router_entropy > Some(0.5), "{first:?}");
+            }
+            _ => assert_eq!(first.temperature, None),
+        }
     }
 }
 
@@ -174,7 +208,7 @@ fn experts_made_of_a_dense_model_are_its_parts() {
 #[test]
 fn configurations_that_cannot_be_are_refused_with_a_remedy() {
     let of = |kind| PretrainConfig { text: vec!["t".into()], ..PretrainConfig::of(kind) };
-    let cases: [(PretrainConfig, &[&str]); 7] = [
+    let cases: [(PretrainConfig, &[&str]); 11] = [
         (
             PretrainConfig { experts: 1000, ..of(Kind::MonetVertical) },
             &["1000", "not a square", "961 or 1024"],
@@ -185,6 +219,13 @@ fn configurations_that_cannot_be_are_refused_with_a_remedy() {
         (PretrainConfig { start: Some("d".into()), ..of(Kind::Dense) }, &["start", "moe-x"]),
         (PretrainConfig { experts_per_token: 2, ..of(Kind::EvoMoe) }, &["experts_per_token 1"]),
         (PretrainConfig { activation: Some(Units::Silu), ..of(Kind::MoeX) }, &["activation", "moe-x"]),
+        (PretrainConfig { temperature_scale: 0.5, ..of(Kind::EvoMoe) }, &["temperature_scale", "modular"]),
+        (
+            PretrainConfig { temperature_scale: 0.0, ..of(Kind::Modular) },
+            &["temperature_scale is 0", "positive"],
+        ),
+        (PretrainConfig { experts_per_token: 2, ..of(Kind::Modular) }, &["experts_per_token", "one by one"]),
+        (PretrainConfig { balance: 0.1, ..of(Kind::Modular) }, &["balance", "top-k, moe-x and evo-moe"]),
     ];
     for (config, parts) in cases {
         let message = config.check().unwrap_err().to_string();

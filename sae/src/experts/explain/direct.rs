@@ -218,7 +218,7 @@ impl Tap for Watch<'_> {
         for t in (0..self.counted.len()).filter(|t| self.counted[*t]) {
             let factor = layer.norm.map_or(1.0, |eps| 1.0 / (self.sigma[t] + eps).sqrt());
             let logits = &logits[t * routing.experts..][..routing.experts];
-            layer.add(codes.row(t), factor, logits, &routing.chosen[t * routing.k..][..routing.k]);
+            layer.add(codes.row(t), factor, logits, routing.of(t).0);
         }
         Ok(())
     }

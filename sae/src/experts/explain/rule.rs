@@ -1,16 +1,14 @@
 //! The rule of an expert that names tokens: it is chosen for these, whatever stands before them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rayon::prelude::*;
 
 use super::gather::{Choices, Tokens};
+use crate::experts::token_rule;
 
 /// F1 of every expert's best set of tokens, chosen on one side and measured on the other; `None` where no token
 /// of the measured side chose the expert.
-///
-/// Of all sets of tokens the best of the side it is chosen on is a beginning of the tokens in order of the share
-/// of their occurrences that chose the expert.
 pub fn f1(
     made: &Tokens,
     measured: &Tokens,
@@ -24,24 +22,8 @@ pub fn f1(
         of_made.of(t).iter().for_each(|&e| of[usize::from(e)] += 1);
     }
     let one = |e: usize| {
-        let mut order: Vec<(u32, u64, u64)> = seen
-            .iter()
-            .map(|(token, (count, of))| (*token, *count, u64::from(of[e])))
-            .filter(|t| t.2 > 0)
-            .collect();
-        // By share, then the frequent first, then by number: a / b > c / d as whole numbers.
-        order.sort_by(|a, b| (b.2 * a.1).cmp(&(a.2 * b.1)).then(b.1.cmp(&a.1)).then(a.0.cmp(&b.0)));
-        let fired: u64 = order.iter().map(|t| t.2).sum();
-        let (mut matched, mut hits, mut best) = (0, 0, (0.0, 0));
-        for (n, (_, count, of)) in order.iter().enumerate() {
-            matched += count;
-            hits += of;
-            let f1 = 2.0 * hits as f64 / (matched + fired) as f64;
-            if f1 > best.0 {
-                best = (f1, n + 1);
-            }
-        }
-        let rule: HashSet<u32> = order[..best.1].iter().map(|t| t.0).collect();
+        let tokens = seen.iter().map(|(token, (count, of))| (*token, *count, u64::from(of[e])));
+        let rule = token_rule::best(tokens.filter(|t| t.2 > 0).collect());
         let (mut matched, mut fired, mut hits) = (0u64, 0u64, 0u64);
         for (t, token) in measured.tokens.iter().enumerate() {
             let (says, is) = (rule.contains(token), of_measured.of(t).contains(&(e as u16)));
@@ -49,7 +31,7 @@ pub fn f1(
             fired += u64::from(is);
             hits += u64::from(says && is);
         }
-        (fired > 0).then(|| 2.0 * hits as f64 / (matched + fired) as f64)
+        (fired > 0).then(|| token_rule::f1(hits, matched, fired))
     };
     (0..experts).into_par_iter().map(one).collect()
 }

@@ -59,6 +59,8 @@ pub fn by_domain(
 fn shapes(model: &LanguageModel) -> BTreeMap<u16, (usize, usize)> {
     let blocks = (0u16..).zip(&model.config().blocks);
     let shape = |(layer, block): (u16, &lm::model::config::BlockConfig)| match &block.mlp {
+        // A token may do without any of them.
+        MlpConfig::Experts(experts) if experts.router.switched => Some((layer, (experts.experts, 0))),
         MlpConfig::Experts(experts) => Some((layer, (experts.experts, experts.k))),
         // A token's weights of Monet's experts are what is left of them: one is enough.
         MlpConfig::Monet(monet) => Some((layer, (monet.experts(), 1))),

@@ -70,6 +70,10 @@ fn rule(config: &Value) -> WeightRule {
         "plain_moe" if config.get("router").and_then(Value::as_str) == Some("expected_sparsity") => {
             WeightRule::SumTo(1.0)
         }
+        // Each module's weight is the probability that it is on.
+        "plain_moe" if config.get("router").and_then(Value::as_str) == Some("switched") => {
+            WeightRule::AtMost(config.get("num_experts").and_then(Value::as_u64).unwrap_or(1) as f32)
+        }
         "plain_moe" => normalised(flag(false)),
         // Every head's weights sum to 1; only the largest are recorded.
         "monet" => WeightRule::AtMost(config.get("moe_heads").and_then(Value::as_u64).unwrap_or(8) as f32),
@@ -107,6 +111,10 @@ mod tests {
         assert_eq!((olmoe.experts, olmoe.rule), (Some(64), WeightRule::AtMost(1.0)));
         let monet = of(json!({"model_type": "monet", "moe_experts": 32, "moe_heads": 4}));
         assert_eq!((monet.experts, monet.rule), (Some(1024), WeightRule::AtMost(4.0)));
+        let plain =
+            |router: &str| of(json!({"model_type": "plain_moe", "num_experts": 3, "router": router})).rule;
+        let rules = ["switched", "learned", "expected_sparsity"].map(plain);
+        assert_eq!(rules, [WeightRule::AtMost(3.0), WeightRule::AtMost(1.0), WeightRule::SumTo(1.0)]);
         let qwen = of(json!({"model_type": "qwen3_moe", "norm_topk_prob": true}));
         assert_eq!((qwen.experts, qwen.rule), (None, WeightRule::SumTo(1.0)));
         let v3 =

@@ -110,25 +110,35 @@ pub fn cells_of_features(other: &Path, reference: &Path, progress: &mut dyn Prog
 }
 
 impl Cells {
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         format!("{} missed, {} matched, {} split", self.missed, self.matched, self.split)
     }
 
     fn add(&mut self, layer: Option<u16>, other: &Vectors, reference: &Vectors) {
-        let mut rows: Vec<CellRow> = (0..reference.count)
+        self.left_out += (other.zeros() + reference.zeros()) as u64;
+        self.place(layer, &nearest(other, reference), &reference.has_direction);
+    }
+
+    /// Puts every one of the other set into the cell of its nearest, with their cosine; of the reference those
+    /// without a direction cannot be missed.
+    pub(super) fn place(
+        &mut self,
+        layer: Option<u16>,
+        nearest: &[Option<(usize, f64)>],
+        has_direction: &[bool],
+    ) {
+        let mut rows: Vec<CellRow> = (0..has_direction.len())
             .map(|number| CellRow { layer, number: number as u32, ..CellRow::default() })
             .collect();
-        for (at, cosine) in nearest(other, reference).into_iter().flatten() {
+        for &(at, cosine) in nearest.iter().flatten() {
             let cell = &mut rows[at];
             cell.size += 1;
             cell.best_cosine = Some(cell.best_cosine.map_or(cosine, |best| best.max(cosine)));
             self.placed += 1;
         }
-        self.left_out += (other.zeros() + reference.zeros()) as u64;
         for (number, cell) in rows.iter().enumerate() {
             match cell.size {
-                // Without a direction of its own it cannot be missed.
-                0 if !reference.has_direction[number] => {}
+                0 if !has_direction[number] => {}
                 0 => self.missed += 1,
                 1 => self.matched += 1,
                 _ => self.split += 1,

@@ -4,9 +4,11 @@
 //! model ───────────── similarity ── cosines of router rows, of weights and of outputs; duplicates
 //! model + routing ─── sparsity ──── active units as weights let expect (MoE-X) and as they are, for ReLU
 //! two models or runs  cells ─────── which experts or features of a reference are missed, matched, split
+//! two routing tables  choices ───── the same of experts, by the tokens that choose them
 //! ```
 
 mod cells;
+mod choices;
 mod outputs;
 mod similarity;
 mod sparsity;
@@ -19,6 +21,7 @@ use serde::Serialize;
 use storage::experts::{SimilarityRow, SparsityRow};
 
 pub use cells::{Cells, cells_of_experts, cells_of_features};
+pub use choices::cells_of_choices;
 pub use similarity::{DUPLICATE, similarity};
 pub use sparsity::sparsity;
 

@@ -221,11 +221,8 @@ impl Tap for Watch {
             return Ok(());
         };
         let mut of_expert: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
-        for (at, chosen) in routing.chosen.chunks_exact(routing.k).enumerate() {
-            if !self.counted[at] {
-                continue;
-            }
-            for &expert in chosen {
+        for at in (0..self.counted.len()).filter(|at| self.counted[*at]) {
+            for &expert in routing.of(at).0 {
                 of_expert.entry(expert as usize).or_default().extend(&x[at * gates.d..][..gates.d]);
             }
         }

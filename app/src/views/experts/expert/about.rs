@@ -51,8 +51,10 @@ impl About<'_> {
         ui.add_space(space::L);
         self.domains(ui, asked);
         ui.add_space(space::L);
+        self.senders(ui, run.as_deref(), scene, asked);
         self.features(ui, run, scene, asked);
         ui.add_space(space::L);
+        self.written(ui, asked);
         self.words(ui, by_lift, dataset, scene, asked);
         ui.add_space(space::L);
         self.partners(ui, asked);
@@ -371,7 +373,7 @@ impl About<'_> {
     }
 
     /// A titled table of a part that may be on its way, empty or broken.
-    fn part<K, T>(
+    pub(super) fn part<K, T>(
         &self,
         ui: &mut Ui,
         part: &KeyedRequest<K, T>,
@@ -400,6 +402,6 @@ impl About<'_> {
     }
 }
 
-fn hint(ui: &mut Ui, text: &str) {
+pub(super) fn hint(ui: &mut Ui, text: &str) {
     ui.label(RichText::new(text).color(palette(ui).weak));
 }

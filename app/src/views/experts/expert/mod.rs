@@ -1,16 +1,19 @@
 //! One expert's page: what it is used for at the left, its tokens in their context at the right.
 
 mod about;
+mod senders;
 mod tokens;
 
 use std::path::{Path, PathBuf};
 
 use egui::{Button, Frame, Link, Margin, RichText, Role, ScrollArea, Ui, WidgetInfo};
+use storage::experts::WrittenRow;
 
 use super::{Interaction, no_usage};
 use crate::action::{Action, Command};
 use crate::address::Place;
 use crate::data::experts::features::{self, ExpertFeatures};
+use crate::data::experts::routers::{self, Senders};
 use crate::data::experts::tables::{self, CoActivations, Specialisations, Transitions};
 use crate::data::{ExpertUsage, LayerUsage, VocabularyRow};
 use crate::load::{KeyedRequest, Lane, Workers};
@@ -50,6 +53,8 @@ struct Parts {
     /// From the layer before.
     backward: KeyedRequest<u16, Option<Transitions>>,
     features: KeyedRequest<(PathBuf, u16, u16), Option<ExpertFeatures>>,
+    senders: KeyedRequest<(PathBuf, u16, u16), Option<Senders>>,
+    written: KeyedRequest<(u16, u16), Vec<WrittenRow>>,
 }
 
 impl ExpertView {
@@ -77,7 +82,8 @@ impl ExpertView {
         let (layer, expert) = (self.layer, self.expert);
         let dir = || self.dataset.clone();
         let lane = Lane::Tables;
-        let (a, b, c, d) = (dir(), dir(), dir(), dir());
+        let (a, b, c, d, e) = (dir(), dir(), dir(), dir(), dir());
+        self.parts.written.want(workers, lane, &(layer, expert), move || routers::written(&e, layer, expert));
         self.parts.special.want(workers, lane, &(), move || tables::special(&a));
         self.parts.together.want(workers, lane, &layer, move || tables::together(&b, layer));
         self.parts.words.want(workers, lane, &layer, move || tables::vocabulary(&c, layer));
@@ -93,6 +99,8 @@ impl ExpertView {
             let key = (run.clone(), layer, expert);
             self.run = Some(run.clone());
             scene.load_features(&run);
+            let of = run.clone();
+            self.parts.senders.want(workers, lane, &key, move || routers::of_expert(&of, layer, expert));
             self.parts
                 .features
                 .want(workers, Lane::Scans, &key, move || features::of_expert(&run, layer, expert, FEATURES));

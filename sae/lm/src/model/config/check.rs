@@ -100,6 +100,12 @@ impl Check<'_> {
             "router is expected_sparsity, which is defined for plain ReLU experts (hidden_act relu)"
                 .to_owned()
         })?;
+        self.that(!e.router.switched || e.k == e.experts, || {
+            format!(
+                "router is switched and num_experts_per_tok {}; expected num_experts, {}: each has a switch of its own",
+                e.k, e.experts
+            )
+        })?;
         e.shared.map_or(Ok(()), |shared| self.dense(&shared.mlp))
     }
 

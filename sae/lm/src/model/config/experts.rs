@@ -85,6 +85,7 @@ impl<'a> Family<'a> {
             scale: 1.0,
             capacity: None,
             by_sparsity: false,
+            switched: false,
         };
         let scale = f.number(&["routed_scaling_factor"])?;
         Ok(match self.kind {
@@ -103,8 +104,15 @@ impl<'a> Family<'a> {
                     by_sparsity: true,
                     ..plain
                 },
+                "switched" => RouterConfig {
+                    score: Score::Sigmoid,
+                    bias: true,
+                    normalise: false,
+                    switched: true,
+                    ..plain
+                },
                 other => {
-                    let known = "learned and expected_sparsity";
+                    let known = "learned, expected_sparsity and switched";
                     return Err(f.error(format!("router is `{other}`; this version reads {known}")));
                 }
             },

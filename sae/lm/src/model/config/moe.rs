@@ -73,6 +73,9 @@ pub struct RouterConfig {
     /// Whether logits are computed from the experts' own weights, so that tokens go to the experts that are
     /// expected to be sparsest for them (MoE-X), not from rows of a router.
     pub by_sparsity: bool,
+    /// Whether each expert is a module with a switch of its own, on or off for every token (sparse modular
+    /// activation): a token has as many as are on.
+    pub switched: bool,
 }
 
 /// What a router's logits z become.

@@ -211,6 +211,7 @@ impl Monet {
             logits: gates.logits.clone(),
             probabilities: Tensor::cat(&[flat(&gates.first)?, flat(&gates.second)?], 1)?,
             product: Some(super::ProductOfRouters { heads, side: n }),
+            switched: false,
         })
     }
 

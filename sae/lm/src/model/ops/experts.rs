@@ -26,10 +26,13 @@ impl Dispatch {
         Self::of((0..).zip(choices.iter().copied()), experts)
     }
 
-    /// The same without the choices of weight 0; `weights` is as long as `choices`.
+    /// The same without the choices of weight 0; `weights` is as long as `choices`. Where none has a weight, the
+    /// first stays, so that there is something to run and gradients, which are 0, have a way to the weights.
     pub fn of_weighed(choices: &[u32], weights: &[f32], experts: usize) -> Self {
         let all = (0..).zip(choices.iter().copied()).zip(weights);
-        Self::of(all.filter(|(_, weight)| **weight != 0.0).map(|(choice, _)| choice), experts)
+        let none = weights.iter().all(|weight| *weight == 0.0);
+        let runs = |((number, _), weight): &((u32, u32), &f32)| **weight != 0.0 || (none && *number == 0);
+        Self::of(all.filter(runs).map(|(choice, _)| choice), experts)
     }
 
     fn of(choices: impl Iterator<Item = (u32, u32)> + Clone, experts: usize) -> Self {
@@ -125,6 +128,13 @@ mod tests {
         assert_eq!(d.order, [1, 4, 0, 2, 5, 3]);
         assert_eq!(*d.offsets, [0, 2, 2, 5, 6, 6]);
         assert_eq!(d.experts(), [0, 0, 2, 2, 2, 3]);
+        let some = Dispatch::of_weighed(&[2, 0, 2, 3], &[0.0, 0.5, 0.25, 0.0], 5);
+        assert_eq!(
+            (some.order.as_slice(), some.experts().as_slice()),
+            ([1, 2].as_slice(), [0, 2].as_slice())
+        );
+        let none = Dispatch::of_weighed(&[2, 0, 2, 3], &[0.0; 4], 5);
+        assert_eq!((none.order.as_slice(), none.experts().as_slice()), ([0].as_slice(), [2].as_slice()));
     }
 
     /// Each expert's rows through candle's own operations, with and without biases.
