@@ -160,6 +160,12 @@ def found(m, what):
 def of_layers(m, key):
     return [mean([row[key] for row in f["balance"] if row["domain"] is None]) for f in found(m, "usage")]
 
+def never(m):
+    def of(f):
+        all_text = [row for row in f["load"] if row["domain"] is None]
+        return sum(row["tokens"] == 0 for row in all_text) / len({row["layer"] for row in all_text})
+    return [of(f) for f in found(m, "usage")]
+
 def duplicates(m):
     return [sum(row["duplicate"] for row in f["similarity"]) for f in found(m, "weights")]
 
@@ -182,9 +188,9 @@ def sizes(m, of):
     return values
 
 mixtures = [m for m in models if m not in dense]
-table("Experts, means over layers", ["model", "experts", "used in effect", "dead", "activation density", "expert and domain, bits",
+table("Experts, means over layers", ["model", "experts", "used in effect", "never chosen", "activation density", "expert and domain, bits",
       "specialised (2×)", "duplicates", "found again with another seed, %", "missed, %", "split, %"], [
-    [m, shown(of_layers(m, "experts"), 0), shown(of_layers(m, "effective_experts"), 1), shown(of_layers(m, "dead"), 1),
+    [m, shown(of_layers(m, "experts"), 0), shown(of_layers(m, "effective_experts"), 1), shown(never(m), 1),
      shown(of_layers(m, "activation_density")),
      shown([mean([row["mutual_information"] for row in f["information"]]) for f in found(m, "usage")]),
      shown([mean([row["specialised"] for row in f["information"]]) for f in found(m, "usage")], 1),
