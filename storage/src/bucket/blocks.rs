@@ -270,7 +270,12 @@ impl Blocks {
 /// Bytes that the blocks which are there take.
 pub(super) fn held(present: &[bool], record: &Record) -> u64 {
     let there = present.iter().filter(|there| **there).count() as u64;
-    (there * record.block).min(record.bytes)
+    // The last block is as long as the file ends.
+    let missing = match present.last() {
+        Some(true) => present.len() as u64 * record.block - record.bytes,
+        _ => 0,
+    };
+    there * record.block - missing
 }
 
 /// Makes the file in `path` as long as the object, with nothing in it, and its record.
@@ -283,4 +288,27 @@ pub(super) fn create(root: &Path, path: &Path, bytes: u64, etag: &str) -> Result
     file.set_len(bytes).map_err(Error::io(&partial))?;
     fs::rename(&partial, path).map_err(Error::io(path))?;
     Record::of(path, etag, true)?.write(root, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_block_is_as_long_as_the_file_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let block = Record::of(&touch(&path, 0), "", true).unwrap().block;
+        let record = Record::of(&touch(&path, 2 * block + 5), "", true).unwrap();
+        assert_eq!(held(&[true, false, false], &record), block);
+        assert_eq!(held(&[false, false, true], &record), 5);
+        assert_eq!(held(&[true, true, true], &record), record.bytes);
+        let even = Record::of(&touch(&path, 2 * block), "", true).unwrap();
+        assert_eq!(held(&[false, true], &even), block);
+    }
+
+    fn touch(path: &Path, bytes: u64) -> PathBuf {
+        File::create(path).unwrap().set_len(bytes).unwrap();
+        path.to_owned()
+    }
 }
