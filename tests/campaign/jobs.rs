@@ -94,7 +94,8 @@ static JOBS: [Job; 57] = [
         name: "import dictionary",
         before: &[],
         command: "import dictionary run --data data --prune --out out/run",
-        resume: None,
+        // It comes as a whole, and is not made again where it is.
+        resume: Some(("run/run.json", "inspect out/run")),
         whole: finished_run,
     },
     Job {
