@@ -169,13 +169,18 @@ pub fn check(
         readings: &check.readings,
         hooks: &check.hooks,
         hook: check.hook.as_deref().unwrap_or_default(),
-        published_l0: check.published_l0,
+        published_l0: check.published_l0.or_else(|| trained_l0(source)),
         d: dictionary.d_in,
         what: if dictionary.target.is_some() { "the target" } else { "the activations" },
     });
     let limit = outlier_limit(&norms(&place.sample.rows, dictionary.d_in));
     conclude(&mut check, verdict, &place, limit);
     Ok(Checked { check, dictionary: Some(dictionary), model: Some(place.model) })
+}
+
+/// Features per token that the training of the run at `source` had when its thresholds were fitted.
+fn trained_l0(source: &str) -> Option<f64> {
+    RunRecord::read(Path::new(source)).ok()?.thresholds.map(|fit| fit.l0_training)
 }
 
 fn conclude(check: &mut Check, verdict: Verdict, place: &Place, limit: f64) {
