@@ -103,6 +103,8 @@ pub fn run(
         }),
         norm_limit: options.check.norm_limit,
         mean_ratio: check.rows.as_ref().map(|rows| rows.mean_ratio),
+        // A later check of what was made of a run knows how many features training had.
+        thresholds: RunRecord::read(Path::new(source)).ok().and_then(|record| record.thresholds),
         ..record_of(source, &dictionary, &reading, options)?
     };
     if let Some(imported) = &mut record.imported {

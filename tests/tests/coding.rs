@@ -166,6 +166,11 @@ fn codes_of_either_sign_are_split_and_codes_are_pruned_for_good() {
     sae(dir, "evaluate pruned --no-model --prune").refused(2, &["prunes its codes already"]);
     sae(dir, "export pruned --to saelens --out out").refused(2, &["no codes that are pruned"]);
     assert!(sae(dir, "inspect pruned").ok().stdout.contains("leave-one-out, below"));
+    // What a run by batches had in training goes with it, so that its thresholds are not taken for a mistake.
+    sae(dir, &format!("{train} --method batch-topk --out batches")).ok();
+    sae(dir, "import dictionary batches --prune --out fewer").ok();
+    let thresholds = |run: &str| storage::RunRecord::read(&dir.join(run)).unwrap().thresholds;
+    assert!(thresholds("batches").is_some() && thresholds("batches") == thresholds("fewer"));
     // All α begin at one half.
     let check = sae(dir, "check cosine --json").ok().json();
     let tenths: Vec<f64> = check["alpha_tenths"].as_array().unwrap().iter().map(number).collect();
