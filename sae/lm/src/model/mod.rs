@@ -61,7 +61,7 @@ pub use mixture::MoeLayer;
 pub use monet::MonetExperts;
 pub use router::{ProductOfRouters, Routing};
 pub use score::{Score, score};
-pub use tap::{Neurons, NoTap, Tap};
+pub use tap::{NeuronTap, Neurons, NoTap, Tap};
 pub use tokenizer::{Tokenizer, shown};
 pub use weights::{Bytes, Encoding, encoding, safetensors};
 pub use weights::{Weights, gguf::Gguf};

@@ -99,6 +99,32 @@ impl Tap for NoTap {
     }
 }
 
+/// A tap that sees hidden units and nothing else.
+#[derive(Debug)]
+pub struct NeuronTap<F>(pub F);
+
+impl<F: FnMut(&Neurons<'_>) -> Result<Option<Tensor>>> Tap for NeuronTap<F> {
+    fn wants(&self, _: &Hook) -> bool {
+        false
+    }
+
+    fn wants_routing(&self) -> bool {
+        false
+    }
+
+    fn at(&mut self, _: &Hook, _: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    fn wants_neurons(&self) -> bool {
+        true
+    }
+
+    fn neurons(&mut self, neurons: &Neurons<'_>) -> Result<Option<Tensor>> {
+        (self.0)(neurons)
+    }
+}
+
 /// A tap as one block sees it.
 pub(super) struct Visitor<'a> {
     layer: usize,

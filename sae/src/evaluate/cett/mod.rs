@@ -33,9 +33,9 @@ use crate::rows::{RowReader, Subject, load_model};
 use crate::{Error, Progress, Result};
 use curve::Curve;
 use kernels::feature::norm_squared;
-use lm::model::{LanguageModel, Neurons, NoTap};
+use lm::model::{LanguageModel, NeuronTap, Neurons, NoTap};
 use lm::text::Contexts;
-use neurons::{Layers, NeuronTap, measure, prune};
+use neurons::{Layers, measure, prune};
 use search::{Measured, search};
 
 /// p of CETT-PPL-p %.

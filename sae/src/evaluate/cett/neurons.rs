@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::curve::Curve;
 use crate::{Error, Result};
 use lm::model::config::MlpConfig;
-use lm::model::{Config, Hook, Neurons, Tap};
+use lm::model::{Config, Neurons};
 use lm::text::Contexts;
 
 /// Tokens of a chunk: whatever the number of threads, sums are of the same chunks.
@@ -82,31 +82,6 @@ fn counted(contexts: &Contexts) -> Vec<bool> {
 /// Values `[n, hidden]` of the units.
 fn values(neurons: &Neurons<'_>) -> Result<Vec<f32>> {
     Ok(neurons.values.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-}
-
-/// A tap that sees hidden units and nothing else.
-pub struct NeuronTap<F>(pub F);
-
-impl<F: FnMut(&Neurons<'_>) -> Result<Option<Tensor>>> Tap for NeuronTap<F> {
-    fn wants(&self, _: &Hook) -> bool {
-        false
-    }
-
-    fn wants_routing(&self) -> bool {
-        false
-    }
-
-    fn at(&mut self, _: &Hook, _: &Tensor) -> Result<Option<Tensor>> {
-        Ok(None)
-    }
-
-    fn wants_neurons(&self) -> bool {
-        true
-    }
-
-    fn neurons(&mut self, neurons: &Neurons<'_>) -> Result<Option<Tensor>> {
-        (self.0)(neurons)
-    }
 }
 
 /// Adds the units of a batch to the curve of their layer.

@@ -24,7 +24,7 @@ use super::routing::Source;
 use super::tables::short;
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
-use lm::model::{Hook, Neurons, Tap};
+use lm::model::{LanguageModel, NeuronTap, Neurons};
 
 /// Draws of directions that the control is the mean of.
 const DRAWS: usize = 8;
@@ -63,42 +63,86 @@ pub fn written(dir: &Path, options: &WrittenOptions, progress: &mut dyn Progress
     let model = load_model(&options.model, source.dataset().manifest())?.ok_or_else(|| {
         Error::request("what experts write needs the model's weights").with_remedy("give --model")
     })?;
-    let mut sums = Outputs::default();
-    let mut done = 0;
-    progress.begin("outputs", Some(options.tokens), "tokens");
-    for batch in contexts(&source, &model, documents(&source)?)? {
+    let (grams, tokens) = outputs(&source, &model, options.tokens, progress)?;
+    let rows = directions(&model, &grams, options)?;
+    let folder = dir.join("experts");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    let table = folder.join("written.parquet");
+    storage::row::write(&table, &rows)?;
+    Ok(WrittenReport { table, rows, tokens })
+}
+
+/// Sums over the outputs of an expert, by layer and expert.
+type Grams = BTreeMap<(usize, u32), Gram>;
+
+/// The sums of every expert over `tokens` tokens, and how many there were.
+fn outputs(
+    source: &Source,
+    model: &LanguageModel,
+    tokens: u64,
+    progress: &mut dyn Progress,
+) -> Result<(Grams, u64)> {
+    let (mut grams, mut done) = (Grams::new(), 0);
+    progress.begin("outputs", Some(tokens), "tokens");
+    for batch in contexts(source, model, documents(source)?)? {
         let batch = batch?;
-        sums.counted = batch.origin.iter().map(Option::is_some).collect();
-        model.decoder().residual(&batch, model.config().num_hidden_layers, &mut sums)?;
+        let counted: Vec<bool> = batch.origin.iter().map(Option::is_some).collect();
+        let mut tap = NeuronTap(|neurons: &Neurons<'_>| add(&mut grams, neurons, &counted));
+        model.decoder().residual(&batch, model.config().num_hidden_layers, &mut tap)?;
         done += batch.document_tokens() as u64;
-        progress.advance(done.min(options.tokens), "");
+        progress.advance(done.min(tokens), "");
         if progress.stop_requested() {
             return Err(Error::stopped("the outputs were not all seen, nothing was written"));
         }
-        if done >= options.tokens {
+        if done >= tokens {
             break;
         }
     }
-    progress.end(&format!("{done} tokens, {} experts", sums.grams.len()));
-    if sums.grams.is_empty() {
+    progress.end(&format!("{done} tokens, {} experts", grams.len()));
+    if grams.is_empty() {
         return Err(Error::request(format!(
             "{} has no experts that are run one by one, whose outputs could be told apart",
             model.source()
         )));
     }
+    Ok((grams, done))
+}
+
+/// Adds the outputs of a layer's experts at the tokens that are counted. An expert's rows are next to each other: its outputs are one
+/// product.
+fn add(grams: &mut Grams, neurons: &Neurons<'_>, counted: &[bool]) -> Result<Option<Tensor>> {
+    let mut from = 0;
+    for of in neurons.experts.chunk_by(|a, b| a == b) {
+        let (expert, rows) = (of[0], from..from + of.len());
+        from = rows.end;
+        let hidden = neurons.values.narrow(0, rows.start, rows.len())?;
+        let out = hidden.matmul(&neurons.down.get(expert as usize)?.t()?)?;
+        let d = out.dim(1)?;
+        let out: Vec<f32> = out.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let kept: Vec<f32> = rows
+            .clone()
+            .filter(|row| counted[neurons.tokens[*row] as usize])
+            .flat_map(|row| out[(row - rows.start) * d..][..d].iter().copied())
+            .collect();
+        grams.entry((neurons.layer, expert)).or_insert_with(|| Gram::new(d)).add(&kept);
+    }
+    Ok(None)
+}
+
+/// The directions of each expert in order, next to those by chance.
+fn directions(model: &LanguageModel, grams: &Grams, options: &WrittenOptions) -> Result<Vec<WrittenRow>> {
     let unembedding = model.decoder().unembedding()?;
     let (vocabulary, d) = unembedding.dims2()?;
     let directions = Directions::new(unembedding.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, d);
     let bytes = model.tokenizer().token_bytes();
     let text = |token: u32| bytes.get(token as usize).map_or_else(String::new, |of| lm::model::shown(of));
     let rank = options.rank.min(d).min(vocabulary);
-    let each: Vec<Vec<WrittenRow>> = sums
-        .grams
+    let each: Vec<Vec<WrittenRow>> = grams
         .into_par_iter()
-        .map(|((layer, expert), gram)| {
-            let found = directions.pursue(&gram, rank);
+        .map(|(&(layer, expert), gram)| {
+            let found = directions.pursue(gram, rank);
             let mut rng = generator(options.seed, Purpose::Probes, layer as u64, 1 + u64::from(expert));
-            let chance = directions.by_chance(&gram, rank, DRAWS, &mut rng);
+            let chance = directions.by_chance(gram, rank, DRAWS, &mut rng);
             let rows = found.into_iter().zip(chance).enumerate();
             rows.map(|(rank, (step, by_chance))| WrittenRow {
                 layer: short(layer),
@@ -114,56 +158,5 @@ pub fn written(dir: &Path, options: &WrittenOptions, progress: &mut dyn Progress
             .collect()
         })
         .collect();
-    let rows: Vec<WrittenRow> = each.into_iter().flatten().collect();
-    let folder = dir.join("experts");
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let table = folder.join("written.parquet");
-    storage::row::write(&table, &rows)?;
-    Ok(WrittenReport { table, rows, tokens: done })
-}
-
-/// Sums over the outputs of every expert.
-#[derive(Default)]
-struct Outputs {
-    counted: Vec<bool>,
-    grams: BTreeMap<(usize, u32), Gram>,
-}
-
-impl Tap for Outputs {
-    fn wants(&self, _: &Hook) -> bool {
-        false
-    }
-
-    fn wants_routing(&self) -> bool {
-        false
-    }
-
-    fn at(&mut self, _: &Hook, _: &Tensor) -> Result<Option<Tensor>> {
-        Ok(None)
-    }
-
-    fn wants_neurons(&self) -> bool {
-        true
-    }
-
-    /// An expert's rows are next to each other: its outputs are one product.
-    fn neurons(&mut self, neurons: &Neurons<'_>) -> Result<Option<Tensor>> {
-        let mut from = 0;
-        for of in neurons.experts.chunk_by(|a, b| a == b) {
-            let (expert, rows) = (of[0], from..from + of.len());
-            from = rows.end;
-            let hidden = neurons.values.narrow(0, rows.start, rows.len())?;
-            let out = hidden.matmul(&neurons.down.get(expert as usize)?.t()?)?;
-            let d = out.dim(1)?;
-            let out: Vec<f32> = out.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-            let counted = |row: &usize| self.counted[neurons.tokens[*row] as usize];
-            let kept: Vec<f32> = rows
-                .clone()
-                .filter(counted)
-                .flat_map(|row| out[(row - rows.start) * d..][..d].iter().copied())
-                .collect();
-            self.grams.entry((neurons.layer, expert)).or_insert_with(|| Gram::new(d)).add(&kept);
-        }
-        Ok(None)
-    }
+    Ok(each.into_iter().flatten().collect())
 }
