@@ -10,7 +10,10 @@ use std::path::Path;
 
 use app::address::Place;
 use app::shell::{App, FixedPicker, Options, SettingsFile};
-use common::{click, data, facts, options, own_run, root, rows, run, wait, wait_for, wait_for_part, window};
+use common::{
+    click, data, facts, finish_reading, options, own_run, root, rows, run, wait, wait_for, wait_for_part,
+    window,
+};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use fixtures::damage;
@@ -270,6 +273,7 @@ fn agreement_of_firing_is_a_column_that_sorts_once_all_are_known() {
             .is_some_and(|first| order.iter().any(|pair| pair.0 == *first && pair.1 == Some(least)))
     });
     // The other way round the pairs are others.
+    finish_reading(&mut window);
     window.get_by_role_and_label(egui::accesskit::Role::Button, "Features of small").click();
     wait_for(&mut window, &format!("all {}", fixtures::SMALL_FEATURES));
     wait_for(&mut window, "Sort by agreement");
@@ -375,6 +379,7 @@ fn every_firing_is_listed_and_leads_to_its_document() {
     });
     let value = app::widgets::format::value(f64::from(all[0].value));
     wait_for_part(&mut window, &format!(": activation {value}"));
+    finish_reading(&mut window);
     let rows: Vec<_> = window.query_all_by_label_contains(": activation ").collect();
     assert!(rows.len() > 3 && rows.len() < 60, "only what is seen is drawn: {}", rows.len());
     let first = rows.iter().min_by(|a, b| a.rect().top().total_cmp(&b.rect().top())).unwrap();

@@ -7,8 +7,8 @@ mod common;
 use app::address::Place;
 use app::shell::{App, FixedPicker, Options};
 use common::{
-    click, data, drag, facts, options, own_run, root, rows, run, wait, wait_for, wait_for_part, window,
-    window_at,
+    click, data, drag, facts, finish_reading, options, own_run, press, root, rows, run, wait, wait_for,
+    wait_for_part, window, window_at,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -150,6 +150,7 @@ fn dragging_over_a_histogram_filters_and_a_chip_takes_it_away() {
     wait_for_part(&mut window, " of 256 features");
     let chips = window.query_all_by_label_contains("Remove filter max").count();
     assert_eq!(chips, 1);
+    finish_reading(&mut window);
     window.get_by_label_contains("Remove filter max").click();
     wait_for(&mut window, "256 features");
 }
@@ -299,6 +300,7 @@ fn two_dictionaries_are_compared() {
     // A kind shows as many pairs as its button says, down to none.
     for kind in ["matched ", "merged "] {
         let label_of = |node: &egui_kittest::Node<'_>| node.accesskit_node().label().unwrap_or_default();
+        finish_reading(&mut window);
         let buttons = window.query_all_by_label_contains(kind);
         let button = buttons.into_iter().find(|node| label_of(node).starts_with(kind)).unwrap();
         let label = label_of(&button);
@@ -313,12 +315,11 @@ fn two_dictionaries_are_compared() {
         let drawn = |w: &Harness<'static, App>| common::numbered(w, "Pair of feature ").len();
         wait(&mut window, kind, |w| drawn(w) == count || (drawn(w) > 8 && drawn(w) < count));
     }
-    window.get_by_label(&format!("all {FEATURES}")).click();
-    wait_for(&mut window, "Pair of feature 0");
-    window.get_by_label("Pair of feature 0").click();
-    window.run_steps(4);
+    click(&mut window, &format!("all {FEATURES}"));
+    click(&mut window, "Pair of feature 0");
     wait_for_part(&mut window, "Activations of feature 0");
     wait_for_part(&mut window, &format!("Activations of feature {}", nearest[0].nearest));
+    finish_reading(&mut window);
     window.get_by_role_and_label(egui::accesskit::Role::Button, "Features of small").click();
     window.run_steps(4);
     wait_for(&mut window, &format!("all {SMALL_FEATURES}"));
@@ -338,6 +339,7 @@ fn an_example_has_an_address() {
     let examples = place_of(&window);
     // Its own menu gives the same address back.
     let value = app::widgets::format::value(facts::examples_of(&run(), feature)[9].value.into());
+    finish_reading(&mut window);
     let here = |node: &egui_kittest::Node<'_>| examples.contains(node.rect().center());
     window.query_all_by_label(&value).find(here).unwrap().click();
     window.run_steps(3);
@@ -414,7 +416,7 @@ fn features_are_sorted_and_filtered_by_when_they_were_born() {
     window.get_by_role_and_label(egui::accesskit::Role::CheckBox, "born").click();
     window.run_steps(3);
     // Its heading may lie beyond the edge of the table.
-    window.get_by_label("Sort by born").click_accesskit();
+    press(&mut window, "Sort by born");
     wait(&mut window, "the order", |w| rows(w).first().is_some_and(|top| born(*top) == Some(last)));
     window.get_by_label_contains("Histogram of born").scroll_to_me();
     window.run_steps(10);

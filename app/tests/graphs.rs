@@ -33,8 +33,7 @@ fn compare(window: &mut Window, others: &[&str]) {
     press(window, "Compare with…");
     for other in others {
         let name = format!("Compare with {other}");
-        wait_for(window, &name);
-        window.get_by_label(&name).click();
+        click(window, &name);
         window.run_steps(3);
     }
     window.key_press(Key::Escape);
@@ -273,8 +272,7 @@ fn a_graph_that_is_damaged_says_so_and_can_be_left_out() {
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     let mut window = open(&root);
     press(&mut window, "Compare with…");
-    wait_for(&mut window, "Compare with owner");
-    window.get_by_label("Compare with owner").click();
+    click(&mut window, "Compare with owner");
     wait_for(&mut window, "owner cannot be compared");
     press(&mut window, "All nodes");
     wait_for_part(&mut window, "replacement ");

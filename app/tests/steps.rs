@@ -9,7 +9,7 @@ use std::process::Command;
 
 use app::address::Place;
 use app::shell::{App, Options, SettingsFile};
-use common::{options, own_run, press, program, wait, wait_for, wait_for_part, window};
+use common::{finish_reading, options, own_run, press, program, wait, wait_for, wait_for_part, window};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
@@ -34,6 +34,7 @@ fn type_into(window: &mut Window, field: &str, text: &str) {
 
 fn copied(window: &mut Window, button: &str) -> Option<String> {
     wait_for(window, button);
+    finish_reading(window);
     window.get_by_label(button).click_accesskit();
     for _ in 0..8 {
         window.step();
@@ -145,6 +146,7 @@ fn a_prediction_is_traced_and_its_graph_opened() {
     let text = window.get_by_role_and_label(egui::accesskit::Role::TextInput, "text");
     let text = text.accesskit_node().value();
     assert_eq!(text.as_deref(), Some("The license is granted to you"));
+    finish_reading(&mut window);
     // In the tree, transcoders have a line of that name.
     let button = window.get_by_role_and_label(egui::accesskit::Role::Button, "Trace");
     button.click_accesskit();

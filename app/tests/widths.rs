@@ -6,7 +6,7 @@ mod common;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{builder, options, places, press, root, run, wait};
+use common::{builder, click, options, places, press, root, run, wait};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{By, NodeT as _, Queryable as _};
@@ -118,9 +118,7 @@ fn controls_of_compared_graphs_have_room_at_every_width() {
             press(&mut window, "Compare with…");
             for other in others {
                 let name = format!("Compare with {other}");
-                wait(&mut window, &name, |w| w.query_all_by_label(&name).next().is_some());
-                window.get_by_label(&name).click();
-                window.run_steps(3);
+                click(&mut window, &name);
             }
             failures
                 .extend(of_graphs(faults(&window, width)).map(|what| format!("the menu, {width}: {what}")));

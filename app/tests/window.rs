@@ -7,7 +7,8 @@ mod common;
 use app::address::Place;
 use app::shell::{FixedPicker, Options};
 use common::{
-    click, data, facts, options, own_run, root, rows, run, wait, wait_for, wait_for_part, window, window_at,
+    click, data, facts, finish_reading, options, own_run, root, rows, run, wait, wait_for, wait_for_part,
+    window, window_at,
 };
 use egui_kittest::kittest::Queryable as _;
 use fixtures::{FEATURES, damage};
@@ -134,6 +135,7 @@ fn a_feature_is_opened_a_neighbour_followed_and_the_way_back_found() {
     click(&mut window, "Feature 7");
     wait_for(&mut window, "Nearest decoder rows");
     assert_eq!(window.state().here(), Some(feature(7)));
+    finish_reading(&mut window);
     let links = window.query_all_by_label_contains("Go to feature ");
     let first = links.min_by(|a, b| a.rect().top().total_cmp(&b.rect().top())).unwrap();
     first.click_accesskit();

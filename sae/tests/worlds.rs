@@ -11,6 +11,7 @@ use sae::dictionary::prune::Coder;
 use sae::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
 use sae::evaluate::EvaluateOptions;
 use sae::synth::dataset::{self, DatasetOptions};
+use sae::synth::loss::{LossOptions, PlantedLoss};
 use sae::synth::{World, WorldOptions};
 use sae::train::TrainConfig;
 use sae::truth::{self, ScoreOptions, Scored};
@@ -224,7 +225,7 @@ fn of_rows(world: &World, rows: Vec<f32>, threshold: f32) -> Dictionary {
 
 fn scored(world: &World, dictionary: &Dictionary, prune_below: Option<f32>, rows: u64) -> Scored {
     let options = ScoreOptions { rows, ..ScoreOptions::default() };
-    truth::score(world, Coder { dictionary, prune_below }, &options, &mut Quiet).unwrap()
+    truth::score(world, None, Coder { dictionary, prune_below }, &options, &mut Quiet).unwrap()
 }
 
 /// By SAELens's sampler, over 100,000 of its rows: the first 512 true directions with one threshold of 3.5 have F1 0.881, three draws
@@ -384,6 +385,70 @@ fn stored_and_generated_rows_train_the_same_dictionary_and_score_the_same() {
         ));
     }
     assert!(results[0] == results[1]);
+}
+
+/// Of dictionaries of true directions, the one that has those that the loss reads leaves it nearly as it was; the rest of the features
+/// serve it little.
+#[test]
+fn a_planted_loss_is_served_by_the_features_that_it_reads() {
+    let world = made_world();
+    let loss = PlantedLoss::new(&world, &LossOptions { share: 0.1, seed: 7 });
+    let matters = loss.matters(world.features());
+    let of = |wanted: bool| {
+        let rows = world.directions.chunks_exact(world.d).zip(&matters);
+        let rows: Vec<f32> = rows.filter(|(_, m)| **m == wanted).flat_map(|(row, _)| row.to_vec()).collect();
+        let options = ScoreOptions { rows: 4000, ..ScoreOptions::default() };
+        let dictionary = of_rows(&world, rows, 2.5);
+        let coder = Coder { dictionary: &dictionary, prune_below: None };
+        truth::score(&world, Some(&loss), coder, &options, &mut Quiet).unwrap().score.loss.unwrap()
+    };
+    let (read, others) = (of(true), of(false));
+    assert_eq!((read.world_features, read.features), (205, 205));
+    assert_eq!((others.features, others.f1), (0, None));
+    assert!(read.f1_of_others.is_none() && (read.cosine - 1.0).abs() < 1e-6 && others.cosine < 0.9);
+    assert!((read.at_rows - others.at_rows).abs() < 1e-9 && read.at_rows < 0.5 * read.at_bias);
+    let (read, others) = (read.recovered.unwrap(), others.recovered.unwrap());
+    assert!(read > 0.8 && others < 0.5, "{read}, {others}");
+}
+
+#[test]
+fn methods_that_select_by_gradients_train_on_a_planted_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::read(&folder()).unwrap();
+    let method = sae::train::Method::Gradient;
+    let config = TrainConfig {
+        method,
+        d_sae: Some(64),
+        k: 4,
+        batch: 512,
+        tokens: Some(10_000),
+        ..TrainConfig::default()
+    };
+    let plain = dir.path().join("plain");
+    dataset::write(&world, &dataset_options(true), &plain, &mut Quiet).unwrap();
+    let refused = sae::train::run(&config, &plain, &dir.path().join("refused"), false, &mut Quiet);
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("no gradients") && message.contains("--generate --loss"), "{message}");
+    let loss = Some(LossOptions { share: 0.25, seed: 5 });
+    let stored = DatasetOptions { loss, ..dataset_options(false) };
+    let message = dataset::write(&world, &stored, &dir.path().join("stored"), &mut Quiet).unwrap_err();
+    assert!(message.to_string().contains("--generate"), "{message}");
+    let data = dir.path().join("data");
+    dataset::write(&world, &DatasetOptions { loss, ..dataset_options(true) }, &data, &mut Quiet).unwrap();
+    let train = |method, name: &str| {
+        let run = dir.path().join(name);
+        sae::train::run(&TrainConfig { method, ..config.clone() }, &data, &run, false, &mut Quiet).unwrap();
+        run
+    };
+    let run = train(method, "gradient");
+    let topk = train(sae::train::Method::Topk, "topk");
+    assert_ne!(weights(&run), weights(&topk), "the gradient selects other features");
+    let score =
+        truth::run(&run, &ScoreOptions { rows: 2000, ..ScoreOptions::default() }, &mut Quiet).unwrap().score;
+    let found = score.loss.clone().unwrap();
+    assert_eq!(storage::truth::TruthScore::read(&run).unwrap().unwrap(), score);
+    assert_eq!(found.world_features, (0.25 * world.features() as f64).round() as u64);
+    assert!(found.at_rows < found.at_reconstructions && found.at_rows < found.at_bias, "{found:?}");
 }
 
 /// Stops when it is asked for the nth time.

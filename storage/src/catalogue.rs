@@ -311,6 +311,7 @@ fn run() -> FolderDoc {
                 record::<truth::TruthScore>("truth/truth.json, truth/pruned/truth.json"),
                 "Only of a dictionary of a made world.",
             ),
+            record::<truth::PlantedLossScore>("truth/truth.json, truth/pruned/truth.json, `loss`"),
             table::<truth::ScoredFeatureRow>("truth/features.parquet, truth/pruned/features.parquet"),
             table::<truth::TrueFeatureRow>("truth/world.parquet, truth/pruned/world.parquet"),
         ],

@@ -88,6 +88,32 @@ row! {
 }
 
 record! {
+    /// What a dictionary leaves of the loss that is planted in a made world, and how well it knows the features that this loss reads.
+    PlantedLossScore {
+        /// Features of the world that the loss reads.
+        world_features: u64,
+        /// Mean loss of a row, in nats, at the activations as they are.
+        at_rows: f64,
+        /// … at their reconstructions.
+        at_reconstructions: f64,
+        /// … at the world's bias, where nothing fires.
+        at_bias: f64,
+        /// Share of the loss at the bias that reconstructions take away: 1 as the rows do, 0 as the bias does; null if rows take away nothing.
+        recovered: Option<f64>,
+        /// Features of the dictionary whose `truth` the loss reads.
+        features: u64,
+        /// Mean F1 of these; null if there are none.
+        f1: Option<f64>,
+        /// Mean F1 of the dictionary's other features; null if there are none.
+        f1_of_others: Option<f64>,
+        /// Mean over the features that the loss reads of the largest |cosine| with a decoder row.
+        cosine: f64,
+        /// The same over the world's other features; null if there are none.
+        cosine_of_others: Option<f64>,
+    }
+}
+
+record! {
     /// `truth.json`: how a dictionary was scored against the world that made its rows.
     #[derive(Default)]
     TruthScore {
@@ -137,6 +163,8 @@ record! {
         split: u64,
         /// Features of the world that are the `truth` of none.
         missed: u64,
+        /// What the dictionary leaves of the loss that is planted in the dataset; null without one.
+        loss: Option<PlantedLossScore>,
     }
 }
 

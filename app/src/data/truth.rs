@@ -4,7 +4,7 @@ use std::path::Path;
 
 use storage::row;
 use storage::truth::{self as files, FEATURES, FOLDER, WORLD};
-pub use storage::truth::{ScoredFeatureRow, TrueFeatureRow, TruthScore};
+pub use storage::truth::{PlantedLossScore, ScoredFeatureRow, TrueFeatureRow, TruthScore};
 
 use super::problem;
 use crate::load::Problem;

@@ -6,8 +6,10 @@ use egui_kittest::kittest::{NodeT as _, Queryable as _};
 
 use fixtures::damage;
 
-use super::common::{click, data, facts, options, root, run, wait, wait_for, wait_for_part, window};
-use super::{Window, at, copied, expert, press, token};
+use super::common::{
+    click, data, facts, finish_reading, options, press, root, run, wait, wait_for, wait_for_part, window,
+};
+use super::{Window, at, copied, copy_by, expert, press_at, token};
 
 fn document(document: u32) -> Place {
     Place::Dataset { dataset: data(), document: Some(document) }
@@ -18,7 +20,7 @@ fn click_text(window: &mut Window, part: &str) {
     let text =
         window.query_all_by_label_contains(part).max_by(|a, b| a.rect().area().total_cmp(&b.rect().area()));
     let place = text.unwrap().rect().left_top() + egui::vec2(6.0, 12.0);
-    press(window, place);
+    press_at(window, place);
 }
 
 fn here(window: &Window) -> Option<Place> {
@@ -42,8 +44,7 @@ fn a_token_shows_its_features_experts_and_row() {
     }
     wait_for(&mut window, "norm");
     wait_for_part(&mut window, "Values by dimension: 128 values");
-    window.get_by_label("Copy this token as JSON").click();
-    window.step();
+    copy_by(&mut window, "Copy this token as JSON");
     let json: serde_json::Value = serde_json::from_str(&copied(&mut window)).unwrap();
     assert_eq!(json["features"][0]["feature"], strongest.0);
     assert_eq!(
@@ -52,8 +53,7 @@ fn a_token_shows_its_features_experts_and_row() {
     );
     assert_eq!(json["activation"].as_array().unwrap().len(), 128);
     let first = chosen[&0][0].0;
-    let name = format!("Go to expert 0:{first}");
-    window.get_by_label(&name).click();
+    click(&mut window, &format!("Go to expert 0:{first}"));
     wait(&mut window, "the expert", |w| here(w) == Some(expert(0, first)));
 }
 
@@ -96,9 +96,7 @@ fn text_is_coloured_by_experts_and_by_features() {
     let first = facts::routing_of(&data())[&(3, 10)][&1][0].0;
     wait_for(&mut window, &format!("Expert 1:{first} alone"));
     click(&mut window, &format!("Expert 1:{first} alone"));
-    wait_for(&mut window, &format!("Open expert 1:{first}"));
-    window.get_by_label(&format!("Open expert 1:{first}")).click_accesskit();
-    window.run_steps(3);
+    press(&mut window, &format!("Open expert 1:{first}"));
     wait(&mut window, "the expert", |w| here(w) == Some(expert(1, first)));
     click(&mut window, "Back");
     let feature = facts::codes_of(3, 10)[0].0;
@@ -129,6 +127,7 @@ fn a_phrase_is_found_and_gone_to() {
     window.run_steps(2);
     window.key_press(egui::Key::Enter);
     wait_for_part(&mut window, "2 matches for");
+    finish_reading(&mut window);
     let place = window.query_all_by_label_contains("Place in document 1, position ").next().unwrap();
     place.click();
     window.run_steps(3);

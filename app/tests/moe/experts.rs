@@ -8,8 +8,10 @@ use fixtures::damage;
 use sae::experts::explain::{self, ExplainRoutersOptions};
 use sae::experts::written::{self, WrittenOptions};
 
-use super::common::{click, data, facts, options, root, run, wait, wait_for, wait_for_part, window};
-use super::{Window, at, click_cell, copied, expert, experts, token};
+use super::common::{
+    click, data, facts, finish_reading, options, press, root, run, wait, wait_for, wait_for_part, window,
+};
+use super::{Window, at, click_cell, copied, copy_by, expert, experts, token};
 
 fn here(window: &Window, place: &Place) -> bool {
     window.state().here().as_ref() == Some(place)
@@ -59,9 +61,7 @@ fn a_map_is_used_with_the_keyboard() {
 #[test]
 fn numbers_of_a_layer_are_copied() {
     let mut window = at(experts());
-    wait_for(&mut window, "Copy experts of layer 0 as CSV");
-    window.get_by_label("Copy experts of layer 0 as CSV").click();
-    window.step();
+    copy_by(&mut window, "Copy experts of layer 0 as CSV");
     let csv = copied(&mut window);
     assert!(csv.starts_with("expert,share,against uniform,tokens,mean weight,state\n"), "{csv}");
     assert_eq!(csv.lines().count(), 17);
@@ -95,8 +95,7 @@ fn every_page_of_the_experts_has_its_map() {
     wait_for(&mut window, "code");
     click(&mut window, "Vocabulary");
     wait_for_part(&mut window, "to the favourite expert");
-    window.get_by_label("Copy experts and tokens as JSON").click_accesskit();
-    window.step();
+    copy_by(&mut window, "Copy experts and tokens as JSON");
     let json: serde_json::Value = serde_json::from_str(&copied(&mut window)).unwrap();
     assert!(json[0]["count"].as_u64().unwrap() <= json[0]["tokens"].as_u64().unwrap());
 }
@@ -125,6 +124,7 @@ fn an_expert_says_what_it_is_for_and_shows_its_tokens() {
     wait_for_part(&mut window, "Read on in document ");
     click(&mut window, "Show strongest");
     wait_for(&mut window, "These are the largest weights.");
+    finish_reading(&mut window);
     let link = window.query_all_by_label_contains("Read on in document ").next().unwrap();
     link.click_accesskit();
     window.run_steps(3);
@@ -170,8 +170,7 @@ fn features_lead_to_experts_and_back() {
     let feature = Place::Feature { run: run(), feature: number };
     let mut window = at(expert(layer, home));
     let link = format!("Go to feature {number}");
-    wait_for(&mut window, &link);
-    window.get_by_label(&link).click_accesskit();
+    press(&mut window, &link);
     wait(&mut window, "the feature", |w| here(w, &feature));
     wait_for(&mut window, "Weights");
     // The section lies below the fold, and grows when its table has been read.
@@ -182,7 +181,7 @@ fn features_lead_to_experts_and_back() {
             break;
         }
     }
-    window.get_by_label(&back).click_accesskit();
+    press(&mut window, &back);
     wait(&mut window, "the expert again", |w| here(w, &expert(layer, home)));
 }
 
@@ -206,6 +205,7 @@ fn an_expert_says_what_sends_tokens_to_it_and_a_feature_whom_it_calls() {
         wrote.rows.iter().find(|row| (row.layer, row.expert) == (sender.layer, sender.expert)).unwrap();
     assert!(window.query_all_by_label_contains(first.text.trim()).next().is_some(), "{first:?}");
     let link = format!("Go to feature {}", sender.feature);
+    finish_reading(&mut window);
     window.query_all_by_label(&link).next().unwrap().click_accesskit();
     let feature = Place::Feature { run, feature: sender.feature };
     wait(&mut window, "the feature", |w| here(w, &feature));
@@ -213,6 +213,7 @@ fn an_expert_says_what_sends_tokens_to_it_and_a_feature_whom_it_calls() {
     scroll_to(&mut window, "Experts that it calls");
     let back = format!("Go to expert {}:{}", sender.layer, sender.expert);
     scroll_to(&mut window, &back);
+    finish_reading(&mut window);
     window.query_all_by_label(&back).last().unwrap().click_accesskit();
     wait(&mut window, "the expert again", |w| here(w, &place));
 }
@@ -318,6 +319,7 @@ fn an_experts_token_is_tried_in_the_prompt_and_what_was_not_joined_is_no_failure
     wait_for(&mut window, "Join experts");
     wait_for_part(&mut window, "Copy command sae experts --features ");
     wait_for_part(&mut window, "Try the text of document ");
+    finish_reading(&mut window);
     let link = window.query_all_by_label_contains("Try the text of document ").next().unwrap();
     link.click_accesskit();
     let prompt = Place::Prompt { run, feature: None };

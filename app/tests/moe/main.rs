@@ -13,7 +13,7 @@ mod wide;
 
 use app::address::Place;
 use app::shell::{App, Options};
-use common::{data, options, root, window};
+use common::{data, finish_reading, options, root, wait_for, window};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
@@ -36,6 +36,14 @@ fn token(document: u32, token: u32) -> Place {
     Place::Token { dataset: data(), document, token }
 }
 
+/// Clicks what copies something, and leaves its frame to [`copied`].
+fn copy_by(window: &mut Window, label: &str) {
+    wait_for(window, label);
+    finish_reading(window);
+    window.get_by_label(label).click_accesskit();
+    window.step();
+}
+
 /// Text that was put on the clipboard in the last frames.
 fn copied(window: &mut Window) -> String {
     for _ in 0..6 {
@@ -55,10 +63,10 @@ fn click_cell(window: &mut Window, label: &str, names: f32, size: (usize, usize)
     let wide = (rect.width() - names) / size.1 as f32;
     let tall = (rect.height() - 18.0) / size.0 as f32;
     let place = rect.min + egui::vec2(names + wide * (cell.1 as f32 + 0.5), tall * (cell.0 as f32 + 0.5));
-    press(window, place);
+    press_at(window, place);
 }
 
-fn press(window: &mut Window, place: egui::Pos2) {
+fn press_at(window: &mut Window, place: egui::Pos2) {
     window.hover_at(place);
     window.step();
     for pressed in [true, false] {

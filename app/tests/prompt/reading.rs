@@ -6,7 +6,7 @@ use app::widgets::format;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use sae::prompt::Target;
 
-use super::common::{click, data, options, root, run, wait, wait_for, wait_for_part, window};
+use super::common::{click, data, options, press, root, run, wait, wait_for, wait_for_part, window};
 use super::{TEXT, chosen, listed, prompt, prompter, read};
 
 /// Features of a token by the size of `value`.
@@ -118,7 +118,7 @@ fn a_tokens_experts_are_those_of_the_library_and_lead_to_their_pages() {
         wait_for(&mut window, &format!("Weight of expert {layer}:{expert}: {weight}"));
     }
     let (layer, expert, _) = experts[0];
-    window.get_by_label(&format!("Go to expert {layer}:{expert}")).click_accesskit();
+    press(&mut window, &format!("Go to expert {layer}:{expert}"));
     let place = Place::Expert { dataset: data(), layer: layer as u16, expert: expert as u16 };
     wait(&mut window, "the expert", |w| w.state().here() == Some(place.clone()));
 }

@@ -45,9 +45,10 @@ pub struct Command {
     /// Temperature at the beginning; it falls to 1 [default: 5 for bsc, 2 for tsc and dsc, 4 for the others]
     #[arg(long, value_name = "T")]
     temperature: Option<f64>,
-    /// Noise that is added to W at the beginning, in standard deviations of the rows; it falls to 0 with the temperature
-    #[arg(long, value_name = "SD", default_value_t = 0.1)]
-    noise: f64,
+    /// Noise that is added to W at the beginning, in standard deviations of the rows; it falls to 0 with the temperature [default: 0.1,
+    /// for tsc 0.3]
+    #[arg(long, value_name = "SD")]
+    noise: Option<f64>,
     /// Rows at most, in whole documents; every iteration reads all of them from memory
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     rows: u64,
@@ -96,7 +97,7 @@ impl Command {
         model.values = self.values;
         model.schedule.iterations = self.iterations.unwrap_or(model.schedule.iterations);
         model.schedule.temperature = self.temperature.unwrap_or(model.schedule.temperature);
-        model.schedule.noise = self.noise;
+        model.schedule.noise = self.noise.unwrap_or(model.schedule.noise);
         model.seed = seed;
         LatentOptions { data: self.data, model, rows: self.rows, centre: self.centre }
     }

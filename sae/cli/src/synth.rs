@@ -10,6 +10,7 @@ use super::shards::{self, Part, Sharded};
 use super::{Output, Session};
 use sae::latent::{BarsOptions, write_bars};
 use sae::synth::dataset::{self, DatasetOptions};
+use sae::synth::loss::LossOptions;
 use sae::synth::{HierarchyOptions, World, WorldOptions};
 use sae::truth::{self, ScoreOptions};
 use sae::{Error, Result};
@@ -116,6 +117,9 @@ struct Rows {
     /// Store no rows: they are made each time they are read, so that any number of them takes no room
     #[arg(long)]
     generate: bool,
+    /// Plant a loss that reads this share of the world's features, so that rows have gradients, which methods like `gradient` select by
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, require_equals = true, default_missing_value = "0.25", requires = "generate")]
+    loss: Option<f64>,
     /// Stored type of the activations
     #[arg(long, value_enum, default_value = "f16", conflicts_with = "generate")]
     dtype: DtypeName,
@@ -271,6 +275,7 @@ impl Rows {
             rows: self.rows,
             seed: session.seed.unwrap_or_default(),
             generated: self.generate,
+            loss: self.loss.map(|share| LossOptions { share, seed: session.seed.unwrap_or_default() }),
             dtype: match self.dtype {
                 _ if self.generate => Dtype::F32,
                 DtypeName::F16 => Dtype::F16,
@@ -324,6 +329,25 @@ impl Score {
         );
         if let Some(ratio) = s.l2_ratio {
             output.row("L2 ratio", format!("{ratio:.4}"));
+        }
+        if let Some(loss) = &s.loss {
+            let quality = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:.4}"));
+            let (at_rows, found, nothing) = (loss.at_rows, loss.at_reconstructions, loss.at_bias);
+            output.row(
+                "planted loss",
+                format!("{at_rows:.4} nats per row, reconstructed {found:.4}, without features {nothing:.4}"),
+            );
+            output.row("loss recovered", quality(loss.recovered));
+            output.row(
+                "read by it",
+                format!(
+                    "{} of the world's features; {} of the dictionary's, F1 {}, others {}",
+                    loss.world_features,
+                    loss.features,
+                    quality(loss.f1),
+                    quality(loss.f1_of_others)
+                ),
+            );
         }
         if let Some(below) = s.pruned_below {
             output.row("pruned below", format!("{below:.3}"));

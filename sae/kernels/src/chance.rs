@@ -63,7 +63,8 @@ pub enum Purpose {
     Samples = 20,
     /// Made worlds: what fires in a row; position: row, and 0 for rows to train on, 1 for rows to score on.
     Worlds = 40,
-    /// Made worlds: what a world is made of; position: 0 directions, 1 correlations, 2 bias; feature.
+    /// Made worlds: what a world is made of; position: 0 directions, 1 correlations, 2 bias; feature;
+    /// 3 which features a planted loss reads.
     WorldParts = 41,
     /// Latent variable models: first parameters, position: latent, part; noise on W, position: latent, 4 + step.
     Latents = 42,

@@ -9,6 +9,8 @@
 //!
 //! There is no branch and no call, so that the compiler makes vectors of it.
 
+/// Roots that are taken at once: rows whose length is a multiple of this take least time per number.
+pub const WIDTH: usize = 16;
 /// Bits of √½.
 const ROOT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
 /// Bits of 1.
@@ -21,6 +23,46 @@ const ROUND: f64 = 6_755_399_441_055_744.0;
 /// ln 2 in two pieces; the first has its low 21 bits clear, so that a small integer times it is exact.
 const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
 
+/// Of s², from ln m / 2s − 1: 1/3, 1/5, ….
+const LOGARITHM: [f64; 12] = [
+    1.0 / 3.0,
+    0.2,
+    1.0 / 7.0,
+    1.0 / 9.0,
+    1.0 / 11.0,
+    1.0 / 13.0,
+    1.0 / 15.0,
+    1.0 / 17.0,
+    1.0 / 19.0,
+    1.0 / 21.0,
+    1.0 / 23.0,
+    1.0 / 25.0,
+];
+/// Of r, from (e^r − 1 − r) / r²: 1/2!, 1/3!, ….
+const EXPONENTIAL: [f64; 12] = [
+    0.5,
+    1.0 / 6.0,
+    1.0 / 24.0,
+    1.0 / 120.0,
+    1.0 / 720.0,
+    1.0 / 5_040.0,
+    1.0 / 40_320.0,
+    1.0 / 362_880.0,
+    1.0 / 3_628_800.0,
+    1.0 / 39_916_800.0,
+    1.0 / 479_001_600.0,
+    1.0 / 6_227_020_800.0,
+];
+
+/// Σ cᵢ xⁱ by pairs, pairs of pairs, and so on (Estrin): one coefficient after the other would wait for each product.
+#[inline(always)]
+fn polynomial(c: &[f64; 12], x: f64) -> f64 {
+    let x2 = x * x;
+    let x4 = x2 * x2;
+    let four = |at: usize| (c[at] + c[at + 1] * x) + (c[at + 2] + c[at + 3] * x) * x2;
+    (four(0) + four(4) * x4) + four(8) * (x4 * x4)
+}
+
 /// ln x of a normal x > 0, to a few units in the last place.
 #[inline(always)]
 fn ln(x: f64) -> f64 {
@@ -29,17 +71,7 @@ fn ln(x: f64) -> f64 {
     let m = f64::from_bits((shifted & MANTISSA) + ROOT_HALF);
     let s = (m - 1.0) / (m + 1.0);
     let square = s * s;
-    let p = 1.0 / 21.0;
-    let p = p * square + 1.0 / 19.0;
-    let p = p * square + 1.0 / 17.0;
-    let p = p * square + 1.0 / 15.0;
-    let p = p * square + 1.0 / 13.0;
-    let p = p * square + 1.0 / 11.0;
-    let p = p * square + 1.0 / 9.0;
-    let p = p * square + 1.0 / 7.0;
-    let p = p * square + 0.2;
-    let p = p * square + 1.0 / 3.0;
-    let p = p * square * s + s;
+    let p = polynomial(&LOGARITHM, square) * square * s + s;
     n * LN_2[0] + (2.0 * p + n * LN_2[1])
 }
 
@@ -49,19 +81,7 @@ fn exp(t: f64) -> f64 {
     let rounded = t * std::f64::consts::LOG2_E + ROUND;
     let k = rounded - ROUND;
     let r = (t - k * LN_2[0]) - k * LN_2[1];
-    let p = 1.0 / 6_227_020_800.0;
-    let p = p * r + 1.0 / 479_001_600.0;
-    let p = p * r + 1.0 / 39_916_800.0;
-    let p = p * r + 1.0 / 3_628_800.0;
-    let p = p * r + 1.0 / 362_880.0;
-    let p = p * r + 1.0 / 40_320.0;
-    let p = p * r + 1.0 / 5_040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = (p * r + 1.0) * r + 1.0;
+    let p = 1.0 + (r + r * r * polynomial(&EXPONENTIAL, r));
     // The low bits of `rounded` are k.
     p * f64::from_bits(rounded.to_bits().wrapping_add(1023) << 52)
 }
@@ -76,8 +96,20 @@ fn root(x: f64, inverse: f64) -> f64 {
 
 for_this_processor! {
     /// Writes sign(x)·|x|^`inverse` of each x to `out`; `inverse` is 1 / ρ, ρ ≥ 1.
+    ///
+    /// # Panics
+    /// If the lengths differ.
     pub fn roots / roots_portable(out: &mut [f64], x: &[f64], inverse: f64) {
-        for (out, x) in out.iter_mut().zip(x) {
+        assert!(out.len() == x.len(), "rows of different lengths");
+        // Of lengths that are not known a compiler makes longer pieces, and the rest of a short row, one by one, takes most of the time.
+        let (outs, out_rest) = out.as_chunks_mut::<WIDTH>();
+        let (x16, x_rest) = x.as_chunks::<WIDTH>();
+        for (out, x) in outs.iter_mut().zip(x16) {
+            for i in 0..WIDTH {
+                out[i] = root(x[i], inverse);
+            }
+        }
+        for (out, x) in out_rest.iter_mut().zip(x_rest) {
             *out = root(*x, inverse);
         }
     }
@@ -91,11 +123,11 @@ for_this_processor! {
     pub fn distance_of_roots / distance_of_roots_portable(sum: &mut [f64], a: &[f64], b: &[f64], y: &[f64], inverse: f64) -> f64 {
         let n = sum.len();
         assert!(a.len() == n && b.len() == n && y.len() == n, "rows of different lengths");
-        let mut lanes = [0.0f64; 16];
-        let (sums, sum_rest) = sum.as_chunks_mut::<16>();
-        let ((a16, a_rest), (b16, b_rest), (y16, y_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>(), y.as_chunks::<16>());
+        let mut lanes = [0.0f64; WIDTH];
+        let (sums, sum_rest) = sum.as_chunks_mut::<WIDTH>();
+        let ((a16, a_rest), (b16, b_rest), (y16, y_rest)) = (a.as_chunks::<WIDTH>(), b.as_chunks::<WIDTH>(), y.as_chunks::<WIDTH>());
         for (((sum, a), b), y) in sums.iter_mut().zip(a16).zip(b16).zip(y16) {
-            for i in 0..16 {
+            for i in 0..WIDTH {
                 sum[i] = a[i] + b[i];
                 let away = root(sum[i], inverse) - y[i];
                 lanes[i] += away * away;

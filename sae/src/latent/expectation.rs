@@ -12,6 +12,8 @@ use super::posterior::{Evidence, NEGLIGIBLE, Prepared, Row, Slab, dot};
 const PIECES: usize = 64;
 /// Rows of a piece at least.
 const LEAST_ROWS: usize = 64;
+/// What a first look found is kept for the second if it takes at most so much memory; otherwise it is found again.
+const KEPT_BYTES: usize = 512 << 20;
 
 /// Sums over rows. H latents, V values that are not 0.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,45 +75,71 @@ fn piece(n: usize) -> usize {
 /// Sums over the share `1 − cut·(1 − A)` of `rows[n, d]` that the model explains best, where A is how likely at most γ latents are
 /// active: rows with more would only teach the model what it cannot express.
 pub(super) fn expect(model: &Prepared<'_>, rows: &[f32], active: usize, cut: f64) -> Sums {
+    expect_within(model, rows, active, cut, KEPT_BYTES)
+}
+
+/// As [`expect`], keeping at most so many bytes of what a first look found; the sums do not depend on it.
+pub(super) fn expect_within(
+    model: &Prepared<'_>,
+    rows: &[f32],
+    active: usize,
+    cut: f64,
+    bytes: usize,
+) -> Sums {
     let d = model.parameters.d;
     let n = rows.len() / d;
     let (share, _) = model.parameters.at_most(active);
     // As in the golden program: rounded down.
     let used = ((n as f64 * (1.0 - (1.0 - share) * cut)) as usize).clamp(1, n);
-    let least = if used < n { Some(threshold(&evidence(model, rows), used)) } else { None };
-    let parts: Vec<Sums> = rows
-        .par_chunks(piece(n) * d)
-        .map(|rows| {
-            let mut work = Work::new(model);
-            rows.chunks_exact(d).for_each(|y| work.add(model, y, least));
-            work.sums
-        })
-        .collect();
+    let pieces = rows.par_chunks(piece(n) * d);
+    let parts: Vec<Sums> = if used < n {
+        let kept = n * (model.len() * 8 + model.candidates * 4) <= bytes;
+        let looked: Vec<Looked> = pieces.map(|rows| Looked::new(model, rows, kept)).collect();
+        let least = threshold(&looked, used);
+        let pieces = rows.par_chunks(piece(n) * d).zip(&looked);
+        pieces.map(|(rows, looked)| Work::new(model).add_best(rows, looked, least)).collect()
+    } else {
+        pieces.map(|rows| Work::new(model).add_all(rows)).collect()
+    };
     let mut sums = Sums::new(model.parameters);
     parts.iter().for_each(|part| sums.add(part));
     sums
 }
 
-/// The evidence of each of `rows[n, d]`.
-pub(super) fn evidence(model: &Prepared<'_>, rows: &[f32]) -> Vec<Evidence> {
-    let d = model.parameters.d;
-    let pieces = rows.par_chunks(piece(rows.len() / d) * d).map(|rows| {
+/// What a first look at the rows of a piece found.
+struct Looked {
+    evidence: Vec<Evidence>,
+    /// Of each row the likelihoods of its states, `[rows, states]`, and its candidates, `[rows, H']`; empty unless they are kept.
+    likelihood: Vec<f64>,
+    candidates: Vec<u32>,
+}
+
+impl Looked {
+    fn new(model: &Prepared<'_>, rows: &[f32], kept: bool) -> Self {
         let mut row = Row::default();
-        rows.chunks_exact(d).map(|y| model.look(y, &mut row, false)).collect::<Vec<_>>()
-    });
-    pieces.flatten_iter().collect()
+        let mut looked = Self { evidence: Vec::new(), likelihood: Vec::new(), candidates: Vec::new() };
+        for y in rows.chunks_exact(model.parameters.d) {
+            looked.evidence.push(model.look(y, &mut row));
+            if kept {
+                looked.likelihood.extend_from_slice(&row.likelihood);
+                looked.candidates.extend(row.candidates.iter().map(|&latent| latent as u32));
+            }
+        }
+        looked
+    }
 }
 
 /// The `used`-th largest rank.
-fn threshold(evidence: &[Evidence], used: usize) -> f64 {
-    let mut ranks: Vec<f64> = evidence.iter().map(|e| e.rank).collect();
+fn threshold(looked: &[Looked], used: usize) -> f64 {
+    let mut ranks: Vec<f64> = looked.iter().flat_map(|piece| &piece.evidence).map(|e| e.rank).collect();
     ranks.sort_unstable_by(|a, b| b.total_cmp(a));
     ranks[used - 1]
 }
 
 /// A piece's sums with what its rows are computed in.
 #[derive(Debug)]
-struct Work {
+struct Work<'a> {
+    model: &'a Prepared<'a>,
     sums: Sums,
     row: Row,
     slab: Slab,
@@ -120,12 +148,12 @@ struct Work {
     codes: Vec<f64>,
     made: Vec<f64>,
     slope: Vec<f64>,
-    /// Σ q·slope of the row by latent, `[H, d]`; maximal causes only.
+    /// Σ q·slope of the row by latent, `[H, width]`; maximal causes only.
     weights: Vec<f64>,
 }
 
-impl Work {
-    fn new(model: &Prepared<'_>) -> Self {
+impl<'a> Work<'a> {
+    fn new(model: &'a Prepared<'a>) -> Self {
         let parameters = model.parameters;
         let maximum = usize::from(parameters.kind.is_maximum());
         Self {
@@ -134,18 +162,43 @@ impl Work {
             slab: Slab::default(),
             active: Vec::new(),
             codes: vec![0.0; parameters.latents()],
-            made: vec![0.0; parameters.d],
-            slope: vec![0.0; parameters.d],
-            weights: vec![0.0; parameters.w.len() * maximum],
+            made: vec![0.0; model.width],
+            slope: vec![0.0; model.width],
+            weights: vec![0.0; parameters.latents() * model.width * maximum],
+            model,
         }
     }
 
-    /// Adds `y[d]` unless it ranks below `least`.
-    fn add(&mut self, model: &Prepared<'_>, y: &[f32], least: Option<f64>) {
-        let evidence = model.look(y, &mut self.row, true);
-        if least.is_some_and(|least| evidence.rank < least) {
-            return;
+    /// The sums of `rows[n, d]`.
+    fn add_all(mut self, rows: &[f32]) -> Sums {
+        for y in rows.chunks_exact(self.model.parameters.d) {
+            let evidence = self.model.look(y, &mut self.row);
+            self.add(evidence);
         }
+        self.sums
+    }
+
+    /// The sums of those of `rows[n, d]` that rank at least `least`.
+    fn add_best(mut self, rows: &[f32], looked: &Looked, least: f64) -> Sums {
+        let (states, candidates) = (self.model.len(), self.model.candidates);
+        let rows = rows.chunks_exact(self.model.parameters.d).zip(&looked.evidence).enumerate();
+        for (at, (y, evidence)) in rows.filter(|(_, (_, evidence))| evidence.rank >= least) {
+            if looked.likelihood.is_empty() {
+                self.model.look(y, &mut self.row);
+            } else {
+                let candidates = &looked.candidates[at * candidates..(at + 1) * candidates];
+                let likelihood = &looked.likelihood[at * states..(at + 1) * states];
+                self.model.look_again(y, candidates, likelihood, &mut self.row);
+            }
+            self.add(*evidence);
+        }
+        self.sums
+    }
+
+    /// Adds the row that was looked at.
+    fn add(&mut self, evidence: Evidence) {
+        let model = self.model;
+        model.share(&mut self.row, evidence);
         self.sums.rows += 1.0;
         self.sums.free_energy += evidence.free_energy;
         self.sums.squared += self.row.squared;
@@ -161,17 +214,17 @@ impl Work {
                 self.sums.active[latent * model.parameters.values.len() + value] += q;
             }
             match model.parameters.kind {
-                Kind::Gsc => self.add_slab(model, q),
-                Kind::Mca | Kind::Mmca => self.add_maximum(model, at, q),
-                _ => self.add_sum(model, at, q),
+                Kind::Gsc => self.add_slab(q),
+                Kind::Mca | Kind::Mmca => self.add_maximum(at, q),
+                _ => self.add_sum(at, q),
             }
         }
-        self.add_row(model);
+        self.add_row();
     }
 
-    fn add_sum(&mut self, model: &Prepared<'_>, at: usize, q: f64) {
-        let (h, values) = (self.codes.len(), &model.parameters.values);
-        self.sums.error += q * model.error(&self.row, at);
+    fn add_sum(&mut self, at: usize, q: f64) {
+        let (h, values) = (self.codes.len(), &self.model.parameters.values);
+        self.sums.error += q * self.model.error(&self.row, at);
         for &(i, s) in &self.active {
             self.codes[i] += q * values[s];
             for &(j, t) in &self.active {
@@ -180,14 +233,14 @@ impl Work {
         }
     }
 
-    fn add_slab(&mut self, model: &Prepared<'_>, q: f64) {
+    fn add_slab(&mut self, q: f64) {
         let (h, k) = (self.codes.len(), self.active.len());
         if k == 0 {
             return;
         }
         self.slab.active.clear();
         self.slab.active.extend(self.active.iter().map(|(latent, _)| *latent));
-        model.slab(&self.row, &mut self.slab);
+        self.model.slab(&self.row, &mut self.slab);
         let Slab { active, mean, covariance, .. } = &self.slab;
         for (i, &latent) in active.iter().enumerate() {
             self.codes[latent] += q * mean[i];
@@ -197,9 +250,9 @@ impl Work {
         }
     }
 
-    fn add_maximum(&mut self, model: &Prepared<'_>, at: usize, q: f64) {
-        let d = self.made.len();
-        self.sums.error += q * model.error(&self.row, at);
+    fn add_maximum(&mut self, at: usize, q: f64) {
+        let d = self.model.width;
+        self.sums.error += q * self.model.error(&self.row, at);
         if let [(latent, _)] = self.active[..] {
             // Nothing competes with a latent that is alone: its weight is 1 everywhere.
             self.codes[latent] += q;
@@ -208,24 +261,23 @@ impl Work {
         if self.active.is_empty() {
             return;
         }
-        let active: Vec<usize> = self.active.iter().map(|(latent, _)| *latent).collect();
-        model.made(&active, &mut self.made, &mut self.slope);
-        for latent in active {
+        self.model.made(&self.active, &mut self.made, &mut self.slope);
+        for (latent, _) in &self.active {
             let own = latent * d..(latent + 1) * d;
-            let parts = self.weights[own.clone()].iter_mut().zip(&model.lowered[own]).zip(&self.slope);
+            let parts = self.weights[own.clone()].iter_mut().zip(&self.model.lowered[own]).zip(&self.slope);
             // Above 1 only where maxima of both signs cancel.
             parts.for_each(|((w, lowered), slope)| *w += q * (lowered * slope).min(1.0));
         }
     }
 
-    fn add_row(&mut self, model: &Prepared<'_>) {
-        let d = self.row.y.len();
-        let maximum = model.parameters.kind.is_maximum();
+    fn add_row(&mut self) {
+        let (d, width) = (self.model.parameters.d, self.model.width);
+        let maximum = self.model.parameters.kind.is_maximum();
         for (latent, &code) in self.codes.iter().enumerate() {
             let own = latent * d..(latent + 1) * d;
             let with_row = self.sums.with_row[own.clone()].iter_mut().zip(&self.row.y);
             if maximum {
-                let weights = self.weights[own.clone()].iter().zip(&mut self.sums.pairs[own]);
+                let weights = self.weights[latent * width..].iter().zip(&mut self.sums.pairs[own]);
                 for ((sum, y), (w, total)) in with_row.zip(weights) {
                     *sum += (code + w) * y;
                     *total += code + w;
@@ -266,7 +318,7 @@ pub(super) fn score(model: &Prepared<'_>, rows: &[f32]) -> Score {
         .map(|rows| {
             let mut work = Work::new(model);
             rows.chunks_exact(d).fold([0.0; 5], |sums, y| {
-                let row = work.score(model, y);
+                let row = work.score(y);
                 std::array::from_fn(|i| sums[i] + row[i])
             })
         })
@@ -286,10 +338,11 @@ pub(super) fn score(model: &Prepared<'_>, rows: &[f32]) -> Score {
     }
 }
 
-impl Work {
+impl Work<'_> {
     /// Free energy, squared errors of the mean and of the most probable state, and active latents by both.
-    fn score(&mut self, model: &Prepared<'_>, y: &[f32]) -> [f64; 5] {
-        let evidence = model.look(y, &mut self.row, true);
+    fn score(&mut self, y: &[f32]) -> [f64; 5] {
+        let evidence = self.model.look(y, &mut self.row);
+        self.model.share(&mut self.row, evidence);
         let mut mean = vec![0.0; y.len()];
         let mut best = (0, 0.0);
         let mut l0 = 0.0;
@@ -299,12 +352,12 @@ impl Work {
                 best = (at, q);
             }
             if q >= NEGLIGIBLE {
-                self.reconstruct(model, at);
+                self.reconstruct(at);
                 mean.iter_mut().zip(&self.made).for_each(|(m, made)| *m += q * made);
                 l0 += q * self.active.len() as f64;
             }
         }
-        self.reconstruct(model, best.0);
+        self.reconstruct(best.0);
         let error = |made: &[f64]| {
             let rest: Vec<f64> = self.row.y.iter().zip(made).map(|(y, m)| y - m).collect();
             dot(&rest, &rest)
@@ -313,14 +366,14 @@ impl Work {
     }
 
     /// ȳ of state `at` into `made`, its active latents into `active`.
-    fn reconstruct(&mut self, model: &Prepared<'_>, at: usize) {
-        let parameters = model.parameters;
+    fn reconstruct(&mut self, at: usize) {
+        let (model, parameters) = (self.model, self.model.parameters);
         model.active(&self.row, at, &mut self.active);
-        let latents: Vec<usize> = self.active.iter().map(|(latent, _)| *latent).collect();
         if parameters.kind.is_maximum() {
-            model.made(&latents, &mut self.made, &mut self.slope);
+            model.made(&self.active, &mut self.made, &mut self.slope);
             return;
         }
+        let latents: Vec<usize> = self.active.iter().map(|(latent, _)| *latent).collect();
         self.made.fill(0.0);
         let codes: Vec<f64> = if parameters.kind == Kind::Gsc && !latents.is_empty() {
             self.slab.active.clone_from(&latents);

@@ -31,15 +31,15 @@ pub struct ModelOptions {
 
 impl ModelOptions {
     /// What ProSper's authors take for the bars test, for `latents` latents, with a little noise, without which two of 20 seeds of binary
-    /// coding end with two latents for one bar.
+    /// coding end with two latents for one bar. Ternary coding needs more: its signs let a bar be the difference of two latents.
     pub fn usual(kind: Kind, latents: usize) -> Self {
-        let (candidates, active, iterations, temperature, cool) = match kind {
-            Kind::Bsc => (8, 5, 150, 5.0, 0.8),
-            Kind::Mca => (8, 5, 300, 4.0, 0.8),
-            Kind::Mmca => (7, 5, 300, 4.0, 0.8),
-            Kind::Tsc => (7, 5, 300, 2.0, 0.7),
-            Kind::Dsc => (7, 5, 100, 2.0, 0.7),
-            Kind::Gsc => (7, 4, 150, 4.0, 0.8),
+        let (candidates, active, iterations, temperature, noise, cool) = match kind {
+            Kind::Bsc => (8, 5, 150, 5.0, 0.1, 0.8),
+            Kind::Mca => (8, 5, 300, 4.0, 0.1, 0.8),
+            Kind::Mmca => (7, 5, 300, 4.0, 0.1, 0.8),
+            Kind::Tsc => (7, 5, 300, 2.0, 0.3, 0.7),
+            Kind::Dsc => (7, 5, 100, 2.0, 0.1, 0.7),
+            Kind::Gsc => (7, 4, 150, 4.0, 0.1, 0.8),
         };
         let candidates = candidates.min(latents);
         Self {
@@ -48,7 +48,7 @@ impl ModelOptions {
             candidates,
             active: active.min(candidates),
             values: vec![1.0, 2.0],
-            schedule: Schedule { iterations, temperature, noise: 0.1, cool, cut: 2.0 / 3.0 },
+            schedule: Schedule { iterations, temperature, noise, cool, cut: 2.0 / 3.0 },
             seed: 0,
         }
     }

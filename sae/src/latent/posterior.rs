@@ -7,7 +7,7 @@
 use super::parameters::{Kind, Parameters};
 use super::solve::{cholesky, solve};
 use super::states::States;
-use kernels::root::{distance_of_roots, roots};
+use kernels::root::{self, distance_of_roots, roots};
 
 /// States that have less of a row than this change no sum of f64.
 pub(super) const NEGLIGIBLE: f64 = 1e-16;
@@ -29,16 +29,18 @@ pub(super) struct Prepared<'a> {
     constant: f64,
     /// W Wᵀ, `[H, H]`.
     gram: Vec<f64>,
-    /// sign(W)·|W|^ρ, `[H, d]`; maximal causes only.
+    /// d, made a multiple of what roots are taken of at once; what is added is 0 in rows and in W.
+    pub width: usize,
+    /// sign(W)·|W|^ρ, `[H, width]`; maximal causes only.
     raised: Vec<f64>,
-    /// |W|^(ρ − 1), `[H, d]`; maximal causes only.
+    /// |W|^(ρ − 1), `[H, width]`; maximal causes only.
     pub lowered: Vec<f64>,
 }
 
 /// What a thread keeps for the row that it looks at.
 #[derive(Debug, Default)]
 pub(super) struct Row {
-    /// The row, `[d]`.
+    /// The row, `[width]`.
     pub y: Vec<f64>,
     /// ‖y‖².
     pub squared: f64,
@@ -49,12 +51,12 @@ pub(super) struct Row {
     /// Log prior of each state against that of the zero state: zero, each latent with each value, combinations.
     prior: Vec<f64>,
     /// Log likelihood of each state but for its constant.
-    likelihood: Vec<f64>,
+    pub likelihood: Vec<f64>,
     /// Share of each state.
     pub q: Vec<f64>,
     /// Scores of latents.
     scores: Vec<f64>,
-    /// Sums of a path of combinations, `[γ, d]`.
+    /// Sums of a path of combinations, `[γ + 1, width]`.
     sums: Vec<f64>,
     slab: Slab,
 }
@@ -104,16 +106,35 @@ impl<'a> Prepared<'a> {
             }
         }
         let rho = exponent(parameters.kind, temperature);
+        let width = d.next_multiple_of(root::WIDTH);
         let (mut raised, mut lowered) = (Vec::new(), Vec::new());
         if parameters.kind.is_maximum() {
-            lowered = parameters.w.iter().map(|w| w.abs().powf(rho - 1.0)).collect();
-            raised = lowered.iter().zip(&parameters.w).map(|(l, w)| l * w).collect();
+            for row in parameters.w.chunks_exact(d) {
+                let row = row.iter().copied().chain(std::iter::repeat_n(0.0, width - d));
+                let powers = row.map(|w| (w, w.abs().powf(rho - 1.0)));
+                powers.for_each(|(w, power)| {
+                    lowered.push(power);
+                    raised.push(power * w);
+                });
+            }
         }
         let variance = parameters.sigma * parameters.sigma;
         let constant = parameters.log_none() - 0.5 * d as f64 * (std::f64::consts::TAU * variance).ln();
         let beta = 1.0 / temperature;
         let ratios = parameters.log_ratios();
-        Self { parameters, states, candidates, beta, rho, ratios, constant, gram, raised, lowered }
+        Self {
+            parameters,
+            states,
+            candidates: candidates.min(h),
+            beta,
+            rho,
+            ratios,
+            constant,
+            gram,
+            width,
+            raised,
+            lowered,
+        }
     }
 
     /// States of a row.
@@ -126,32 +147,52 @@ impl<'a> Prepared<'a> {
         1 + self.ratios.len()
     }
 
-    /// The posterior of `y[d]`; `row.q` is filled if `shares`.
-    pub fn look(&self, y: &[f32], row: &mut Row, shares: bool) -> Evidence {
-        let parameters = self.parameters;
-        row.y.clear();
-        row.y.extend(y.iter().map(|&y| f64::from(y)));
-        row.squared = dot(&row.y, &row.y);
-        row.along.clear();
-        row.along.extend(parameters.w.chunks_exact(parameters.d).map(|w| dot(w, &row.y)));
-        row.prior.clear();
-        row.prior.resize(self.len(), 0.0);
+    /// The states of `y[d]`: candidates, priors and likelihoods.
+    pub fn look(&self, y: &[f32], row: &mut Row) -> Evidence {
+        self.take(y, row);
         row.likelihood.clear();
         row.likelihood.resize(self.len(), 0.0);
         self.alone(row);
         self.choose(row);
-        let from = self.several_from();
-        for (at, node) in self.states.nodes().iter().enumerate().skip(self.states.singles()) {
-            let value = self.place(row, usize::from(node.place), usize::from(node.value));
-            let parent = self.index(row, node.parent as usize);
-            row.prior[from + at - self.states.singles()] = row.prior[parent] + self.ratios[value - 1];
-        }
-        match parameters.kind {
+        self.priors(row);
+        match self.parameters.kind {
             Kind::Gsc => self.slabs(row),
             Kind::Mca | Kind::Mmca => self.maxima(row),
             _ => self.sums(row),
         }
-        self.weigh(row, shares)
+        self.evidence(row)
+    }
+
+    /// As [`Self::look`] at a row that was looked at before, from its candidates and the likelihoods of its states.
+    pub fn look_again(&self, y: &[f32], candidates: &[u32], likelihood: &[f64], row: &mut Row) {
+        self.take(y, row);
+        row.likelihood.clear();
+        row.likelihood.extend_from_slice(likelihood);
+        row.candidates.clear();
+        row.candidates.extend(candidates.iter().map(|&latent| latent as usize));
+        self.priors(row);
+    }
+
+    /// The row and its products with W.
+    fn take(&self, y: &[f32], row: &mut Row) {
+        row.y.clear();
+        row.y.extend(y.iter().map(|&y| f64::from(y)));
+        row.squared = dot(&row.y, &row.y);
+        row.along.clear();
+        row.along.extend(self.parameters.w.chunks_exact(self.parameters.d).map(|w| dot(w, &row.y)));
+        row.y.resize(self.width, 0.0);
+    }
+
+    /// Log priors of the states of a row whose candidates are known.
+    fn priors(&self, row: &mut Row) {
+        row.prior.clear();
+        row.prior.push(0.0);
+        row.prior.extend_from_slice(&self.ratios);
+        for node in &self.states.nodes()[self.states.singles()..] {
+            let value = self.place(row, usize::from(node.place), usize::from(node.value));
+            let parent = self.index(row, node.parent as usize);
+            row.prior.push(row.prior[parent] + self.ratios[value - 1]);
+        }
     }
 
     /// Where a candidate's value stands among the states of one latent.
@@ -174,7 +215,6 @@ impl<'a> Prepared<'a> {
         let (h, v, parameters) = (self.parameters.latents(), self.parameters.values.len(), self.parameters);
         let precision = 1.0 / (parameters.sigma * parameters.sigma);
         row.likelihood[0] = -0.5 * precision * row.squared;
-        row.prior[1..=h * v].copy_from_slice(&self.ratios);
         for latent in 0..h {
             let (along, norm) = (row.along[latent], self.gram[latent * h + latent]);
             for (at, s) in parameters.values.iter().enumerate() {
@@ -207,8 +247,8 @@ impl<'a> Prepared<'a> {
                     -w.map(|(w, y)| (w - y).max(0.0)).sum::<f64>()
                 }
                 Kind::Mmca => 2.0 * row.along[latent] - norm,
-                _ => (1 + latent * v..1 + latent * v + v)
-                    .map(|at| row.prior[at] + row.likelihood[at])
+                _ => (latent * v..latent * v + v)
+                    .map(|at| self.ratios[at] + row.likelihood[1 + at])
                     .fold(f64::NEG_INFINITY, f64::max),
             };
             row.scores.push(score);
@@ -250,7 +290,7 @@ impl<'a> Prepared<'a> {
 
     /// Combinations of which the largest counts.
     fn maxima(&self, row: &mut Row) {
-        let d = self.parameters.d;
+        let d = self.width;
         let precision = 1.0 / (self.parameters.sigma * self.parameters.sigma);
         let (from, singles) = (self.several_from(), self.states.singles());
         let depth = self.states.nodes().iter().map(|node| usize::from(node.size)).max().unwrap_or(1);
@@ -271,11 +311,11 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// What the active latents of a state of maximal causes make together: ȳ `[d]` and, for ∂ȳ/∂W, |ȳ| / |ȳ^ρ|.
-    pub fn made(&self, active: &[usize], made: &mut [f64], slope: &mut [f64]) {
-        let d = self.parameters.d;
+    /// What the active latents of a state of maximal causes make together: ȳ `[width]` and, for ∂ȳ/∂W, |ȳ| / |ȳ^ρ|.
+    pub fn made(&self, active: &[(usize, usize)], made: &mut [f64], slope: &mut [f64]) {
+        let d = self.width;
         slope.fill(0.0);
-        for latent in active {
+        for (latent, _) in active {
             slope.iter_mut().zip(&self.raised[latent * d..(latent + 1) * d]).for_each(|(s, r)| *s += r);
         }
         roots(made, slope, 1.0 / self.rho);
@@ -341,9 +381,14 @@ impl<'a> Prepared<'a> {
         -0.5 * (log_variance + log_inverse + error * precision - explained)
     }
 
-    /// Shares from log priors and log likelihoods.
-    fn weigh(&self, row: &mut Row, shares: bool) -> Evidence {
-        let tempered = if self.parameters.kind.anneals_prior() { self.beta } else { 1.0 };
+    /// β or 1 for the log prior.
+    fn tempered(&self) -> f64 {
+        if self.parameters.kind.anneals_prior() { self.beta } else { 1.0 }
+    }
+
+    /// What the states of a row come to.
+    fn evidence(&self, row: &Row) -> Evidence {
+        let tempered = self.tempered();
         let plain = self.beta == 1.0;
         let log_sum = |of: &dyn Fn(f64, f64) -> f64| {
             let joints = || row.prior.iter().zip(&row.likelihood).map(|(p, l)| of(*p, *l));
@@ -352,12 +397,15 @@ impl<'a> Prepared<'a> {
         };
         let rank = log_sum(&|p, l| tempered * p + self.beta * l);
         let free_energy = self.constant + if plain { rank } else { log_sum(&|p, l| p + l) };
-        if shares {
-            row.q.clear();
-            let joints = row.prior.iter().zip(&row.likelihood);
-            row.q.extend(joints.map(|(p, l)| (tempered * p + self.beta * l - rank).exp()));
-        }
         Evidence { free_energy, rank }
+    }
+
+    /// The share of each state, into `row.q`.
+    pub fn share(&self, row: &mut Row, evidence: Evidence) {
+        let tempered = self.tempered();
+        row.q.clear();
+        let joints = row.prior.iter().zip(&row.likelihood);
+        row.q.extend(joints.map(|(p, l)| (tempered * p + self.beta * l - evidence.rank).exp()));
     }
 
     /// ‖y − ȳ(s)‖² of state `at`; not of spikes with slabs.

@@ -14,6 +14,7 @@ use storage::schema::{ACTIVATIONS, DOCUMENTS};
 use storage::truth::TrueCodesRow;
 use storage::{Dataset, Dtype, Lock, Manifest, ModelRef, RowsAre, schema, vector};
 
+use super::loss::{LossOptions, PlantedLoss};
 use super::{Sample, World};
 use crate::harvest::{self, Sink, TableRows, is_held_out};
 use crate::shards::{Begun, Finished, Job, SHARDS, Shard, Work};
@@ -39,6 +40,8 @@ pub struct DatasetOptions {
     pub seed: u64,
     /// Whether rows are generated when they are read, instead of written.
     pub generated: bool,
+    /// A loss whose gradient the rows have; of rows that are generated alone.
+    pub loss: Option<LossOptions>,
     /// Stored type of the activations.
     pub dtype: Dtype,
     /// Share of the documents that is held out.
@@ -53,6 +56,7 @@ impl Default for DatasetOptions {
             rows: 1_000_000,
             seed: 0,
             generated: false,
+            loss: None,
             dtype: Dtype::F16,
             held_out_share: 0.05,
             rows_per_part: 1 << 18,
@@ -83,6 +87,8 @@ struct Settings {
     generated: bool,
     rows_per_document: u64,
     held_out_share: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss: Option<LossOptions>,
 }
 
 impl DatasetOptions {
@@ -91,6 +97,13 @@ impl DatasetOptions {
         ok(self.rows > 0, "a dataset must have more than 0 rows")?;
         ok(self.rows / ROWS_PER_DOCUMENT < u64::from(u32::MAX), "a dataset must have fewer than 2^42 rows")?;
         ok(self.rows_per_part > 0, "a part must have more than 0 rows")?;
+        if let Some(loss) = &self.loss {
+            loss.check()?;
+            if !self.generated {
+                return Err(Error::request("rows that are stored have no gradients of a planted loss")
+                    .with_remedy("generate them when they are read, with --generate"));
+            }
+        }
         ok((0.0..1.0).contains(&self.held_out_share), "the held-out share must be at least 0 and less than 1")
     }
 
@@ -125,6 +138,7 @@ impl DatasetOptions {
             generated: self.generated,
             rows_per_document: (self.rows / LEAST_DOCUMENTS).clamp(1, ROWS_PER_DOCUMENT),
             held_out_share: self.held_out_share,
+            loss: self.loss,
         }
     }
 }
@@ -371,6 +385,7 @@ fn truth(sample: &Sample, settings: &Settings, first: u64) -> Result<RecordBatch
 #[derive(Debug, Clone)]
 pub struct GeneratedRows {
     world: Arc<World>,
+    loss: Option<Arc<PlantedLoss>>,
     seed: u64,
     rows: u64,
     rows_per_document: u64,
@@ -406,8 +421,9 @@ impl GeneratedRows {
                     "put the files of the world back, or write the dataset again with `sae synth rows`",
                 ));
         }
-        let Settings { seed, rows, rows_per_document, .. } = settings;
-        Ok(Some(Self { world: Arc::new(world), seed, rows, rows_per_document }))
+        let Settings { seed, rows, rows_per_document, loss, .. } = settings;
+        let loss = planted(&world, loss, &path)?.map(Arc::new);
+        Ok(Some(Self { world: Arc::new(world), loss, seed, rows, rows_per_document }))
     }
 
     /// How many there are.
@@ -425,10 +441,43 @@ impl GeneratedRows {
         self.world.rows(self.seed, range).activations
     }
 
+    /// Whether a loss is planted, so that rows have gradients.
+    pub fn has_gradients(&self) -> bool {
+        self.loss.is_some()
+    }
+
+    /// The activations `[n, d]` of rows `range` and the gradients `[n, d]` of the planted loss, which are 0 without one.
+    pub fn with_gradients(&self, range: Range<u64>) -> (Vec<f32>, Vec<f32>) {
+        let sample = self.world.rows(self.seed, range);
+        let gradients = match &self.loss {
+            Some(loss) => loss.gradients(&sample.activations, &sample.codes),
+            None => vec![0.0; sample.activations.len()],
+        };
+        (sample.activations, gradients)
+    }
+
     /// Document and position of a row.
     pub fn place(&self, row: u64) -> (u32, u32) {
         ((row / self.rows_per_document) as u32, (row % self.rows_per_document) as u32)
     }
+}
+
+/// The loss of these options; an error if they make no sense.
+fn planted(world: &World, options: Option<LossOptions>, manifest: &Path) -> Result<Option<PlantedLoss>> {
+    let Some(options) = options else { return Ok(None) };
+    options.check().map_err(|e| Error::format(manifest, format!("plants a loss that cannot be: {e}")))?;
+    Ok(Some(PlantedLoss::new(world, &options)))
+}
+
+/// The loss that is planted in the dataset in `dir`, whose world is `world`; `None` if there is none.
+///
+/// # Errors
+/// A dataset that cannot be read, options of a loss that make no sense.
+pub fn loss_of(dir: &Path, world: &World) -> Result<Option<PlantedLoss>> {
+    let dataset = Dataset::open(dir)?;
+    let settings = dataset.manifest().settings.get("world").map(Settings::deserialize);
+    let loss = settings.and_then(|settings| settings.ok()?.loss);
+    planted(world, loss, &dataset.dir().join(storage::MANIFEST))
 }
 
 /// How many rows of activations a dataset has, on disk or generated.

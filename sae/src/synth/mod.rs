@@ -7,10 +7,11 @@
 //! that work may begin anywhere and be cut over any number of threads.
 //!
 //! [`dataset`] writes a dataset of a world's rows, on disk with the truth next to them or generated when they are
-//! read; a dictionary trained on it is scored by the room `truth`.
+//! read, with the gradient of a planted [`loss`] if that is wanted; a dictionary trained on it is scored by the room `truth`.
 
 pub mod dataset;
 mod forest;
+pub mod loss;
 mod magnitudes;
 mod make;
 mod options;

@@ -4,15 +4,16 @@ mod assignment;
 
 use std::path::{Path, PathBuf};
 
-use storage::truth::{FORMAT, ScoredFeatureRow, TrueFeatureRow, TruthScore, VERSION};
+use storage::truth::{FORMAT, PlantedLossScore, ScoredFeatureRow, TrueFeatureRow, TruthScore, VERSION};
 
 use crate::dictionary::Codes;
 use crate::dictionary::prune::{Coder, threshold};
 use crate::evaluate::Reconstruction;
 use crate::partial::Partial;
 use crate::rows::Source;
-use crate::synth::World;
-use crate::synth::dataset::world_of;
+use crate::synth::dataset::{loss_of, world_of};
+use crate::synth::loss::PlantedLoss;
+use crate::synth::{Sample, World};
 use crate::{Error, Progress, Result};
 use assignment::{assign, cosines};
 
@@ -61,9 +62,12 @@ pub struct Scored {
 /// one that cannot be pruned; [`Error::Stopped`].
 pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> Result<Scored> {
     let source = Source::open(path)?;
-    let folder = match &options.world {
-        Some(world) => world.clone(),
-        None => world_of(&source.data(path, options.data.as_deref())?)?,
+    let (folder, data) = match &options.world {
+        Some(world) => (world.clone(), None),
+        None => {
+            let data = source.data(path, options.data.as_deref())?;
+            (world_of(&data)?, Some(data))
+        }
     };
     let (world, world_sha256) = World::read_with_sha256(&folder)?;
     let dictionary = &source.dictionary;
@@ -85,7 +89,12 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
             Some(threshold(dictionary, &rows.activations, multiple)?)
         }
     };
-    let mut scored = score(&world, Coder { dictionary, prune_below }, options, progress)?;
+    let loss = match &data {
+        Some(data) => loss_of(data, &world)?,
+        None => None,
+    };
+    let coder = Coder { dictionary, prune_below };
+    let mut scored = score(&world, loss.as_ref(), coder, options, progress)?;
     scored.score.world = folder;
     scored.score.world_sha256 = world_sha256;
     scored.score.dictionary_sha256.clone_from(&source.sha256);
@@ -150,12 +159,64 @@ impl Counts {
     }
 }
 
-/// Scores `coder` on fresh rows of `world`. Places and hashes of the record stay empty.
+/// Sums of a planted loss over rows.
+#[derive(Default)]
+struct Losses {
+    at_rows: f64,
+    at_reconstructions: f64,
+    at_bias: f64,
+}
+
+impl Losses {
+    fn add(&mut self, loss: &PlantedLoss, world: &World, sample: &Sample, reconstructed: &[f32]) {
+        self.at_rows += loss.total(&sample.activations, &sample.codes);
+        self.at_reconstructions += loss.total(reconstructed, &sample.codes);
+        self.at_bias += loss.total(&world.bias.repeat(sample.codes.rows()), &sample.codes);
+    }
+
+    /// What came of `loss`, by the features of the dictionary and of the world.
+    fn score(
+        &self,
+        loss: &PlantedLoss,
+        rows: u64,
+        features: &[ScoredFeatureRow],
+        world: &[TrueFeatureRow],
+    ) -> PlantedLossScore {
+        let matters = loss.matters(world.len());
+        let mean =
+            |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+        let of_truth = |wanted: bool| -> Vec<f64> {
+            features.iter().filter(|row| matters[row.truth as usize] == wanted).map(|row| row.f1).collect()
+        };
+        let cosines = |wanted: bool| -> Vec<f64> {
+            let rows = world.iter().filter(|row| matters[row.truth as usize] == wanted);
+            rows.map(|row| f64::from(row.cosine)).collect()
+        };
+        let serving = of_truth(true);
+        let taken = self.at_bias - self.at_rows;
+        let n = rows as f64;
+        PlantedLossScore {
+            world_features: loss.features.len() as u64,
+            at_rows: self.at_rows / n,
+            at_reconstructions: self.at_reconstructions / n,
+            at_bias: self.at_bias / n,
+            recovered: (taken > 0.0).then(|| (self.at_bias - self.at_reconstructions) / taken),
+            features: serving.len() as u64,
+            f1: mean(serving),
+            f1_of_others: mean(of_truth(false)),
+            cosine: mean(cosines(true)).unwrap_or_default(),
+            cosine_of_others: mean(cosines(false)),
+        }
+    }
+}
+
+/// Scores `coder` on fresh rows of `world`, and what it leaves of a planted loss. Places and hashes of the record stay empty.
 ///
 /// # Errors
 /// Options that make no sense; a reconstruction that is not finite; [`Error::Stopped`].
 pub fn score(
     world: &World,
+    loss: Option<&PlantedLoss>,
     coder: Coder<'_>,
     options: &ScoreOptions,
     progress: &mut dyn Progress,
@@ -171,6 +232,7 @@ pub fn score(
     let mut reconstruction = Reconstruction::new(d, features);
     let mut encoder = dictionary.encoder();
     let mut true_active = 0_u64;
+    let mut losses = Losses::default();
     progress.begin("score", Some(options.rows), "rows");
     for first in (0..options.rows).step_by(BATCH as usize) {
         let end = options.rows.min(first + BATCH);
@@ -179,6 +241,9 @@ pub fn score(
         let reconstructed = dictionary.decode_with(&codes, &sample.activations);
         reconstruction.add(&sample.activations, &codes, &reconstructed)?;
         counts.add(&codes, &sample.codes);
+        if let Some(loss) = loss {
+            losses.add(loss, world, &sample, &reconstructed);
+        }
         true_active += sample.codes.features.len() as u64;
         progress.advance(end, "");
         if progress.stop_requested() {
@@ -214,6 +279,7 @@ pub fn score(
         matched: with(|n| n == 1),
         split: with(|n| n > 1),
         missed: with(|n| n == 0),
+        loss: loss.map(|loss| losses.score(loss, options.rows, &rows, &world_rows)),
         ..TruthScore::default()
     };
     progress.end(&format!("F1 {:.3}, MCC {:.3}", score.f1, score.mcc));

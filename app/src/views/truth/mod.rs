@@ -10,7 +10,7 @@ use egui_table::{Column, HeaderRow, Table};
 
 use super::{Scene, View};
 use crate::address::Place;
-use crate::data::truth::{self, FoundOutcome, ScoredFeatureRow, Truth, WorldOutcome};
+use crate::data::truth::{self, FoundOutcome, PlantedLossScore, ScoredFeatureRow, Truth, WorldOutcome};
 use crate::load::{KeyedRequest, Lane, Request, Workers};
 use crate::theme::{palette, space, tokens::height, tokens::size};
 use crate::training::Job;
@@ -91,8 +91,9 @@ impl TruthView {
             ),
             (format::grouped(score.dead), "dead", "Features of the dictionary that never fired"),
         ];
+        let planted = score.loss.as_ref().map(planted_figures);
         let in_line = if ui.available_width() < ONE_LINE { all.len() / 2 } else { all.len() };
-        for line in all.chunks(in_line) {
+        for line in all.chunks(in_line).chain(planted.as_ref().map(|figures| &figures[..])) {
             ui.horizontal(|ui| {
                 ui.spacing_mut().item_spacing.x = space::XL;
                 for (value, name, about) in line {
@@ -208,6 +209,32 @@ impl TruthView {
 }
 
 /// The rows that `choice` asks for, and how many of each outcome there are.
+/// What became of a planted loss.
+fn planted_figures(loss: &PlantedLossScore) -> [(String, &'static str, &'static str); 4] {
+    [
+        (
+            format::quality(loss.recovered),
+            "loss recovered",
+            "Share of the planted loss at the world's bias that reconstructions take away: 1 as the rows do",
+        ),
+        (
+            format!("{:.3} / {:.3}", loss.at_reconstructions, loss.at_rows),
+            "loss / at rows",
+            "The planted loss, in nats per row: of reconstructions and of the rows as they are",
+        ),
+        (
+            format::quality(loss.f1),
+            "F1 of the loss's",
+            "Mean F1 of the dictionary's features whose truth the planted loss reads",
+        ),
+        (
+            format::quality(loss.f1_of_others),
+            "F1 of others",
+            "Mean F1 of the dictionary's features whose truth it does not read",
+        ),
+    ]
+}
+
 fn lines(truth: &Truth, choice: Choice) -> Lines {
     let outcomes: Vec<usize> = match choice.listed {
         Listed::Found => {

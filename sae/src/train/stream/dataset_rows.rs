@@ -53,13 +53,21 @@ impl DatasetRows {
     /// # Errors
     /// A dataset without gradients.
     pub fn with_gradients(mut self, method: &str) -> Result<Self> {
-        let there = matches!(&self.stored, Stored::OnDisk(table) if table.has_column(GRADIENT));
+        let there = match &self.stored {
+            Stored::OnDisk(table) => table.has_column(GRADIENT),
+            Stored::Generated(generated) => generated.has_gradients(),
+        };
         if !there {
             return Err(Error::request(format!(
                 "{} has no gradients, which method {method} selects by",
                 self.path.display()
             ))
-            .with_remedy("harvest it again with --gradients, or train with a different method"));
+            .with_remedy(match self.stored {
+                Stored::OnDisk(_) => "harvest it again with --gradients, or train with a different method",
+                Stored::Generated(_) => {
+                    "write it again with `sae synth rows --generate --loss`, or train with a different method"
+                }
+            }));
         }
         self.with_gradients = true;
         Ok(self)
@@ -160,6 +168,14 @@ impl RowSource for PairedRows {
     }
 }
 
+/// Puts each row of `a[n, d]` and of `b[n, d]` one after the other into `out`.
+fn push_pairs(a: &[f32], b: &[f32], d: usize, out: &mut Vec<f32>) {
+    for (a, b) in a.chunks_exact(d).zip(b.chunks_exact(d)) {
+        out.extend_from_slice(a);
+        out.extend_from_slice(b);
+    }
+}
+
 impl RowSource for DatasetRows {
     fn width(&self) -> usize {
         if self.with_gradients { 2 * self.d } else { self.d }
@@ -171,6 +187,13 @@ impl RowSource for DatasetRows {
         out.reserve(rows as usize * self.width());
         let table = match &self.stored {
             Stored::OnDisk(table) => table,
+            Stored::Generated(generated) if self.with_gradients => {
+                for range in ranges {
+                    let (activations, gradients) = generated.with_gradients(range.clone());
+                    push_pairs(&activations, &gradients, self.d, out);
+                }
+                return Ok(());
+            }
             Stored::Generated(generated) => {
                 ranges.iter().for_each(|range| out.extend(generated.activations(range.clone())));
                 return Ok(());
@@ -188,10 +211,7 @@ impl RowSource for DatasetRows {
                 gradients.clear();
                 storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut activations)?;
                 storage::vector::fixed_size_rows(&batch, GRADIENT, &mut gradients)?;
-                for (x, g) in activations.chunks_exact(self.d).zip(gradients.chunks_exact(self.d)) {
-                    out.extend_from_slice(x);
-                    out.extend_from_slice(g);
-                }
+                push_pairs(&activations, &gradients, self.d, out);
             }
         }
         if out.len() != rows as usize * self.width() {
