@@ -1,6 +1,6 @@
 //! The curves of the selected runs, one small plot a metric.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use egui::{Align, ComboBox, Layout, RichText, Role, ScrollArea, Ui, WidgetInfo};
@@ -178,12 +178,19 @@ pub fn show(ui: &mut Ui, runs: &[PathBuf], options: &mut Options, scene: &mut Sc
                 "No run selected",
                 "Click a run above; Ctrl-click or tick more to compare them.",
             ),
+            _ if runs.iter().all(|run| imported(scene, run)) => {
+                notice::empty(ui, "No curves", "An imported dictionary was not trained here.");
+            }
             _ => notice::empty(ui, "No curves yet", "The run has not logged a step."),
         };
     }
     let used: Vec<&Arc<Metrics>> = series.iter().map(|one| &one.metrics).collect();
     options.smoothed.keep(&used, options.window);
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| grid(ui, &series, options));
+}
+
+fn imported(scene: &Scene<'_>, run: &Path) -> bool {
+    scene.folder.run(run).and_then(|run| run.info.as_ref().ok()).is_some_and(|info| info.imported)
 }
 
 /// Over what the curves are drawn, and how smooth; from the right.
