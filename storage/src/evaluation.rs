@@ -223,6 +223,9 @@ record! {
         model: String,
         /// SHA-256 of the model, in hexadecimal.
         model_sha256: String,
+        /// `bf16` if the model multiplied with its weights in bfloat16; missing if in single precision.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        compute: Option<String>,
         /// SHA-256 of the dictionary's weight file, in hexadecimal.
         dictionary_sha256: String,
         /// Features of the dictionary.

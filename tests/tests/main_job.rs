@@ -320,3 +320,42 @@ fn several_hooks_with_gradients_in_one_pass() {
     sae(at, "experts data").ok();
     sae(at, &format!("train --data data/{second} --d-sae 64 --k 4 --batch 256 --tokens 512 --out run")).ok();
 }
+
+/// Rows of both kinds differ, but little; what is measured on either follows its dataset unless it is told otherwise.
+#[test]
+fn a_harvest_in_bfloat16_is_close_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    small_text(&at.join("text"), 40);
+    let line = |numbers: &str| {
+        format!(
+            "harvest --text text --hook blocks.2.hook_resid_post --dtype f32 --held-out 0.3 --compute {numbers} --out {numbers}"
+        )
+    };
+    let rows = ["f32", "bf16"].map(|numbers| {
+        sae(at, &line(numbers)).ok();
+        let dataset = Dataset::open(&at.join(numbers)).unwrap();
+        let recorded = dataset.manifest().settings.get("compute").cloned();
+        assert_eq!(recorded, (numbers == "bf16").then(|| numbers.into()));
+        let (mut rows, table) = (Vec::new(), dataset.table(ACTIVATIONS).unwrap());
+        let all = 0..table.rows();
+        for batch in table.take(&[all], &["activation"]).unwrap() {
+            storage::vector::fixed_size_rows(&batch, "activation", &mut rows).unwrap();
+        }
+        rows
+    });
+    let squares = |of: &mut dyn Iterator<Item = f32>| of.map(|x| f64::from(x).powi(2)).sum::<f64>();
+    let away = squares(&mut rows[0].iter().zip(&rows[1]).map(|(a, b)| a - b));
+    let share = away / squares(&mut rows[0].iter().copied());
+    assert!(0.0 < share && share < 1e-3, "{share} of the squares");
+    sae(at, "train --data bf16 --d-sae 64 --k 8 --batch 256 --tokens 4000 --out run").ok();
+    let loss = |options: &str| sae(at, &format!("evaluate run --json {options}")).ok().json();
+    let (own, single) = (loss(""), loss("--compute f32"));
+    assert_eq!((&own["compute"], &single["compute"]), (&Value::from("bf16"), &Value::Null));
+    let clean = |found: &Value| found["ce_clean"].as_f64().unwrap();
+    assert!(clean(&own) != clean(&single) && (clean(&own) - clean(&single)).abs() < 0.05);
+    sae(at, "prompt run --text hello --compute f32").ok();
+    sae(at, "prompt run --text hello --compute f64").refused(2, &["f64", "bf16"]);
+    // What was made in one kind of numbers is not taken for the other.
+    sae(at, &line("f32").replace("--out f32", "--out bf16")).refused(1, &["bf16", "a different folder"]);
+}

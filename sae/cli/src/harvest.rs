@@ -6,7 +6,8 @@ use clap::Args;
 use storage::Dtype;
 
 use super::{Output, Session};
-use lm::model::{BosRule, HookPattern, LanguageModel};
+use lm::model::{BosRule, Compute, HookPattern, LanguageModel};
+use sae::Progress as _;
 use sae::Result;
 use sae::harvest::{self, HarvestConfig, Harvested};
 use sae::shards::Shard;
@@ -54,6 +55,10 @@ pub struct Command {
     /// Type of stored activations: f16 or f32
     #[arg(long, default_value = "f16", value_parser = dtype)]
     dtype: Dtype,
+    /// In what numbers the model multiplies with its weights: f32, or bf16 (bfloat16, with sums in f32), which is faster on processors
+    /// that have instructions for it
+    #[arg(long, default_value = "f32", value_name = "NUMBERS")]
+    compute: Compute,
     /// Contexts per batch of the model [default: as many as make about 2048 tokens]
     #[arg(long)]
     batch_rows: Option<usize>,
@@ -91,6 +96,13 @@ impl Command {
         let source = session.model(&self.model)?;
         let mut model = LanguageModel::load(&source)?;
         model.set_bos(self.bos)?;
+        model.set_compute(self.compute);
+        if !self.compute.is_native() {
+            session.progress.remark(&format!(
+                "this processor has no instructions for {}: the harvest takes several times as long as in f32",
+                self.compute
+            ));
+        }
         let blocks = model.config().num_hidden_layers;
         let config = HarvestConfig {
             model: source,

@@ -14,7 +14,7 @@ use super::{EvaluateOptions, Reconstruction, choose_documents};
 use crate::dictionary::Codes;
 use crate::files::files_sha256;
 use crate::interop::dictionaries::{Content, Format, open_path, recognise};
-use crate::rows::{RowReader, datasets_of, folder_of_layers, is_cross_layer_run, is_run, load_model};
+use crate::rows::{RowReader, datasets_of, folder_of_layers, is_cross_layer_run, is_run};
 use crate::trace::Transcoders;
 use crate::{Error, Progress, Result};
 use lm::model::{Hook, LanguageModel};
@@ -54,7 +54,7 @@ pub fn layers(
     let dataset = Dataset::open(&dataset_of(path, options.data.as_deref(), &transcoder.hooks()?)?)?;
     let sha256 = files_sha256(&opened.reading.files)?;
     let transcoders = Transcoders::new([(path.to_owned(), opened)])?;
-    let model = load_model(&options.model, dataset.manifest())?.ok_or_else(|| {
+    let model = options.load_model(dataset.manifest())?.ok_or_else(|| {
         Error::request(
             "a cross-layer transcoder is measured on what its model computes, and there is no model",
         )

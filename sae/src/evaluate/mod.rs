@@ -27,7 +27,7 @@ mod transcoder;
 
 use std::path::{Path, PathBuf};
 
-use storage::Dataset;
+use storage::{Dataset, Manifest};
 
 pub use behaviour::{Behaviour, BehaviourFigures, Replacement};
 pub use cett::{PERCENTS, cett};
@@ -46,7 +46,7 @@ use crate::dictionary::{Dictionary, Selection};
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, is_run, load_model};
 use crate::{Error, Progress, Result};
 use by_document::ByDocument;
-use lm::model::Hook;
+use lm::model::{Compute, Hook, LanguageModel};
 use passes::{Setting, View, check_energy, over_contexts, over_rows};
 
 /// How to evaluate.
@@ -56,6 +56,8 @@ pub struct EvaluateOptions {
     pub data: Option<PathBuf>,
     /// The model that the dictionary is spliced into.
     pub model: ModelChoice,
+    /// In what numbers the model multiplies; those that made the dataset when `None`.
+    pub compute: Option<Compute>,
     /// Tokens at most, in whole documents drawn by `seed`; all when `None`.
     pub tokens: Option<u64>,
     /// Rows encoded at a time.
@@ -73,12 +75,24 @@ impl Default for EvaluateOptions {
         Self {
             data: None,
             model: ModelChoice::OfTheData,
+            compute: None,
             tokens: None,
             batch: 8192,
             all_documents: false,
             seed: 0,
             norm_limit: None,
         }
+    }
+}
+
+impl EvaluateOptions {
+    /// The model, if there is to be one.
+    fn load_model(&self, manifest: &Manifest) -> Result<Option<LanguageModel>> {
+        let mut model = load_model(&self.model, manifest)?;
+        if let (Some(model), Some(compute)) = (&mut model, self.compute) {
+            model.set_compute(compute);
+        }
+        Ok(model)
     }
 }
 
@@ -314,7 +328,7 @@ fn measure_together(
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Vec<WithDocuments>> {
-    let model = load_model(&options.model, dataset.manifest())?;
+    let model = options.load_model(dataset.manifest())?;
     let choice = choose_documents(dataset, options)?;
     let view = View { dataset, choice: &choice, dictionaries, limit, contexts: model.is_some() };
     let mut pass = over_rows(&view, options.batch, progress)?;
@@ -323,6 +337,7 @@ fn measure_together(
         let dictionary = coder.dictionary;
         let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
         let mut evaluation = provenance(dataset, &choice, options);
+        evaluation.compute = named_compute(model.as_ref());
         report::add_reconstruction(&mut evaluation, &figures);
         report::add_geometry(&mut evaluation, &geometry::Geometry::of(dictionary));
         (evaluation.d_sae, evaluation.left_out) = (dictionary.d_sae as u64, pass.left_out);
@@ -394,6 +409,11 @@ fn hook_of(dataset: &Dataset) -> Result<Hook> {
         Error::request(format!("{} does not say at which hook it was taken", dataset.dir().display()))
     })?;
     named.parse()
+}
+
+/// The numbers that the model multiplies in, where they are not those of single precision.
+fn named_compute(model: Option<&LanguageModel>) -> Option<String> {
+    model.map(LanguageModel::compute).filter(|compute| !compute.is_f32()).map(|compute| compute.to_string())
 }
 
 fn provenance(dataset: &Dataset, choice: &Choice, options: &EvaluateOptions) -> Evaluation {

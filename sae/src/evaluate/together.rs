@@ -11,7 +11,7 @@ use storage::layers::ReplacedEvaluation;
 use super::passes::{batches, collect};
 use super::stand_in::{Measured, Stand, StandIn, Vectors};
 use super::{EvaluateOptions, choose_documents};
-use crate::rows::{RowReader, load_model};
+use crate::rows::RowReader;
 use crate::trace::Transcoders;
 use crate::{Error, Progress, Result};
 use kernels::reduce;
@@ -57,7 +57,7 @@ pub fn together(
     progress: &mut dyn Progress,
 ) -> Result<TogetherEvaluation> {
     let dataset = Dataset::open(data)?;
-    let model = load_model(&options.model, dataset.manifest())?.ok_or_else(|| {
+    let model = options.load_model(dataset.manifest())?.ok_or_else(|| {
         Error::request("transcoders are measured together in their model, and there is no model")
             .with_remedy("leave --no-model out, or name the model with --model")
     })?;

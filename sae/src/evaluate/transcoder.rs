@@ -9,9 +9,11 @@ use super::geometry::Geometry;
 use super::passes::{batches, check_energy, collect, stop};
 use super::splice::{Energy, is_within};
 use super::stand_in::{Measured, Stand, StandIn};
-use super::{EvaluateOptions, Evaluation, Reconstruction, choose_documents, hook_of, provenance, report};
+use super::{
+    EvaluateOptions, Evaluation, Reconstruction, choose_documents, hook_of, named_compute, provenance, report,
+};
 use crate::dictionary::Dictionary;
-use crate::rows::{RowReader, load_model};
+use crate::rows::RowReader;
 use crate::{Error, Progress, Result};
 use kernels::wide::dot;
 use lm::model::{Decoder, Hook};
@@ -25,7 +27,7 @@ pub(super) fn measure(
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    let model = load_model(&options.model, dataset.manifest())?.ok_or_else(|| {
+    let model = options.load_model(dataset.manifest())?.ok_or_else(|| {
         Error::request("a transcoder is measured on what its model computes, and there is no model")
             .with_remedy("leave --no-model out, or name the model with --model")
     })?;
@@ -61,6 +63,7 @@ pub(super) fn measure(
     check_energy(seen, energy / rows.max(1) as f64, from)?;
     let figures = sums.figures().ok_or_else(|| Error::data("there are no rows to evaluate"))?;
     let mut evaluation = provenance(dataset, &choice, options);
+    evaluation.compute = named_compute(Some(&model));
     report::add_reconstruction(&mut evaluation, &figures);
     report::add_geometry(&mut evaluation, &Geometry::of(dictionary));
     evaluation.d_sae = dictionary.d_sae as u64;

@@ -7,7 +7,7 @@ use storage::Dtype;
 
 use crate::shards::Shard;
 use crate::{Error, Result};
-use lm::model::{Hook, LanguageModel, ModelSource};
+use lm::model::{Compute, Hook, LanguageModel, ModelSource};
 use lm::text::TextOptions;
 
 /// Tokens of a context where nothing else is asked for. Models of today take 100,000; attention over so many
@@ -88,6 +88,9 @@ pub(super) struct Settings {
     pub text_column: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// Analyses of the dataset let the model multiply so, too.
+    #[serde(default, skip_serializing_if = "Compute::is_f32")]
+    pub compute: Compute,
 }
 
 impl HarvestConfig {
@@ -100,6 +103,7 @@ impl HarvestConfig {
             seed: self.seed,
             text_column: self.text_column.clone(),
             roles: self.roles.clone(),
+            compute: model.compute(),
         }
     }
 

@@ -7,7 +7,7 @@ use storage::Run;
 use crate::dictionary::Dictionary;
 use crate::rows::{InModel, ModelChoice, Source};
 use crate::{Error, Result};
-use lm::model::{Hook, LanguageModel, shown};
+use lm::model::{Compute, Hook, LanguageModel, shown};
 
 /// The model with a dictionary at one of its hooks.
 #[derive(Debug)]
@@ -89,6 +89,11 @@ impl Prompter {
         let bytes = model.tokenizer().token_bytes();
         let shown = bytes.iter().map(|bytes| shown(bytes)).collect();
         Ok(Self { dictionary, model, hook, norm_limit, maxima, means: None, shown, bytes })
+    }
+
+    /// Lets the model multiply in `compute` instead of the numbers that made the dataset.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.model.set_compute(compute);
     }
 
     /// The dictionary.

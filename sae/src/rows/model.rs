@@ -7,7 +7,8 @@ use storage::{Bos, Dataset, Dtype, Manifest, ModelRef};
 use super::Source;
 
 use crate::{Error, Result};
-use lm::model::{LanguageModel, ModelSource};
+use lm::model::{Compute, LanguageModel, ModelSource};
+use serde::Deserialize as _;
 
 /// The model that an analysis uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum ModelChoice {
     Without,
 }
 
-/// Loads the model of an analysis; `None` if it goes without one.
+/// Loads the model of an analysis, which multiplies in the numbers of the dataset's; `None` if it goes without one.
 ///
 /// # Errors
 /// A model that is missing or cannot be read, or whose weights are not those that made the dataset.
@@ -57,7 +58,20 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     // model names began them.
     let bos = manifest.bos.as_ref().map_or(model.tokenizer().beginning().named, |bos| bos.token);
     model.begin_with(bos)?;
+    model.set_compute(compute_of(manifest)?);
     Ok(Some(model))
+}
+
+/// In what numbers the model multiplied when it made the dataset.
+///
+/// # Errors
+/// A dataset of a newer program, that names others.
+fn compute_of(manifest: &Manifest) -> Result<Compute> {
+    match manifest.settings.get("compute") {
+        None => Ok(Compute::F32),
+        Some(named) => Compute::deserialize(named)
+            .map_err(|e| Error::data(format!("the dataset's `settings.compute`: {e}"))),
+    }
 }
 
 /// The model that the dataset names: a folder or `default`.

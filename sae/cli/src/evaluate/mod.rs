@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::inputs::RunInputs;
 use super::{Output, Session};
+use lm::model::Compute;
 use sae::evaluate::{self, EvaluateOptions, Evaluation, TogetherEvaluation};
 use sae::task::TaskOptions;
 use sae::trace::Transcoders;
@@ -65,6 +66,9 @@ pub struct Command {
     /// Also the probes of this folder, which `sae probe` wrote, as files of SAEBench
     #[arg(long, value_name = "DIR", requires = "saebench")]
     probes: Option<PathBuf>,
+    /// In what numbers the model multiplies with its weights: f32 or bf16 [default: as when the dataset was made]
+    #[arg(long, value_name = "NUMBERS", conflicts_with_all = ["no_model", "task"])]
+    compute: Option<Compute>,
     /// Tokens at most
     #[arg(long)]
     tokens: Option<u64>,
@@ -203,6 +207,7 @@ impl Command {
         }
         let options = EvaluateOptions {
             model: self.inputs.model.choice(session)?,
+            compute: self.compute,
             data: self.inputs.data.clone(),
             tokens: self.tokens,
             all_documents: self.all_documents,

@@ -11,6 +11,7 @@ use self::explain::ExplainOptions;
 use self::show::{Answer, NamedContinuation, Order};
 use super::inputs::ModelOption;
 use super::{Output, Session};
+use lm::model::Compute;
 use sae::lens::Lens;
 use sae::prompt::{Change, Edit, Intervention, Prompter, Reading, Sampling, Scope, Target};
 use sae::{Error, Result};
@@ -65,6 +66,9 @@ pub struct Command {
     /// Sample the continuation at this temperature instead of taking the likeliest token
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
+    /// In what numbers the model multiplies with its weights: f32 or bf16 [default: as when the dataset was made]
+    #[arg(long, value_name = "NUMBERS")]
+    compute: Option<Compute>,
     /// Dataset that names the model and the hook [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -99,7 +103,10 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let model = self.model.choice(session)?;
         let run = session.source(&self.run)?;
-        let prompter = Prompter::open(&run, self.data.as_deref(), &model)?;
+        let mut prompter = Prompter::open(&run, self.data.as_deref(), &model)?;
+        if let Some(compute) = self.compute {
+            prompter.set_compute(compute);
+        }
         let reading = prompter.read(&self.text)?;
         let target = self.target(&prompter, &reading)?;
         let attribution = target.map(|target| prompter.attribute(&reading, target)).transpose()?;

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 
 use super::Site;
 use super::cache::LayerCache;
+use super::compute::Compute;
 use super::config::{AttentionConfig, LatentConfig, NormConfig, NormKind, RopeConfig, TensorLayout};
 use super::frozen::{FrozenAttention, FrozenNorm, Seen};
 use super::fused::{AttentionBranch, Join};
@@ -202,6 +203,20 @@ impl Attention {
         self.out.forward(&tap.visit(Site::AttnZ, z)?)
     }
 
+    /// Multiplies with its weights in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        let linears: Vec<&mut Linear> = match &mut self.projection {
+            Projection::Separate { q, k, v } => vec![q, k, v],
+            Projection::KeysAlone { q, k } => vec![q, k],
+            Projection::Queries(q) => vec![q],
+            Projection::Latent(latent) => {
+                let own = [&mut latent.q_up, &mut latent.kv_down, &mut latent.kv_up];
+                latent.q_down.iter_mut().map(|(q_down, _)| q_down).chain(own).collect()
+            }
+        };
+        linears.into_iter().chain([&mut self.out]).for_each(|linear| linear.set_compute(compute));
+    }
+
     /// The whole branch as one operation, if nothing inside it is looked at and it has the form that is known
     /// there.
     ///
@@ -355,7 +370,7 @@ fn joined_by_kind(loader: &mut BlockLoader<'_, '_>, d: usize) -> Result<Projecti
     let all = loader.transposed("attn.c_attn", 3 * d, d)?;
     let part = |i: usize| -> Result<Linear> {
         let bias = all.bias.as_ref().map(|b| b.narrow(0, i * d, d)?.copy()).transpose()?;
-        Ok(Linear { weight: all.weight.narrow(0, i * d, d)?.copy()?, bias })
+        Ok(Linear::new(all.weight.narrow(0, i * d, d)?.copy()?, bias))
     };
     Ok(Projection::Separate { q: part(0)?, k: part(1)?, v: part(2)? })
 }
@@ -372,7 +387,7 @@ fn joined_by_head(loader: &mut BlockLoader<'_, '_>, c: &AttentionConfig, d: usiz
                 Some(b.reshape((c.heads, 3, c.d_head))?.narrow(1, i, 1)?.contiguous()?.reshape(width)?)
             }
         };
-        Ok(Linear { weight: weight.contiguous()?.reshape((width, d))?, bias })
+        Ok(Linear::new(weight.contiguous()?.reshape((width, d))?, bias))
     };
     Ok(Projection::Separate { q: part(0)?, k: part(1)?, v: part(2)? })
 }

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::altup::{AltUp, Laurel, Streams};
 use super::attention::{Attention, Batch};
 use super::cache::LayerCache;
+use super::compute::Compute;
 use super::config::{BlockConfig, BlockForm, Config, MlpConfig, TensorLayout};
 use super::frozen::{FrozenBlock, FrozenNorm, Seen};
 use super::fused::Join;
@@ -57,6 +58,12 @@ impl Aside {
 }
 
 impl Block {
+    /// Multiplies with the weights of attention, MLP and experts in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.attention.set_compute(compute);
+        self.mlp.set_compute(compute);
+    }
+
     /// Takes the weights of block `layer`.
     ///
     /// # Errors

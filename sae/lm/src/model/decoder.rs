@@ -9,6 +9,7 @@ use super::altup::Streams;
 use super::attention::Batch;
 use super::block::{Aside, Block};
 use super::cache::KeyValueCache;
+use super::compute::Compute;
 use super::config::RopeConfig;
 use super::load::{Loader, Norm};
 use super::mixture::MoeLayer;
@@ -61,6 +62,11 @@ impl Decoder {
         let output = loader.output(&config, &embedding)?;
         let norm = loader.final_norm(&config)?;
         Ok(Self { embedding, positions, streams, per_layer, blocks, norm, output, ropes, config })
+    }
+
+    /// Multiplies with the weights of attention, MLPs and experts in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.blocks.iter_mut().for_each(|block| block.set_compute(compute));
     }
 
     /// Shape and switches.

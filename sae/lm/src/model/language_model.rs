@@ -8,7 +8,7 @@ use super::find::find;
 use super::fingerprint::{Fingerprint, fingerprint};
 use super::folder::ModelFiles;
 use super::ops::{position_losses, summed_cross_entropy};
-use super::{Beginning, BosRule, Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
+use super::{Beginning, BosRule, Compute, Config, Decoder, Gguf, ModelSource, Tap, Tokenizer, Weights};
 use crate::text::Contexts;
 use crate::{Error, Result};
 
@@ -16,6 +16,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct LanguageModel {
     decoder: Decoder,
+    compute: Compute,
     tokenizer: Tokenizer,
     id: String,
     source: ModelSource,
@@ -86,7 +87,14 @@ impl LanguageModel {
         config.bos_token_id = begin_token(&tokenizer, &config, &from)?;
         let decoder = Decoder::new(config, weights)?;
         let fingerprint = fingerprint(&found)?;
-        Ok(Self { decoder, tokenizer, id: source.id(), source: source.clone(), fingerprint })
+        Ok(Self {
+            compute: Compute::F32,
+            decoder,
+            tokenizer,
+            id: source.id(),
+            source: source.clone(),
+            fingerprint,
+        })
     }
 
     /// The decoder itself.
@@ -107,6 +115,17 @@ impl LanguageModel {
     /// The token that begins every context, if one does.
     pub fn bos(&self) -> Option<u32> {
         self.config().bos_token_id
+    }
+
+    /// In what numbers it multiplies with its weights.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// Multiplies with the weights of attention, MLPs and experts in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.compute = compute;
+        self.decoder.set_compute(compute);
     }
 
     /// Lets contexts begin as a person asks.

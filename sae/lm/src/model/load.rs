@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::compute::{Compute, Rounded};
 use super::config::{NormConfig, NormKind, TensorLayout};
-use super::ops::{layer_norm, linear, rms_norm};
+use super::ops::{layer_norm, linear_in, rms_norm};
 use super::weights::Rows;
 use super::{Config, Weights};
 use crate::Result;
@@ -13,9 +14,21 @@ use crate::Result;
 pub(super) struct Linear {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
+    /// The weight in bfloat16, if it multiplies in that.
+    pub rounded: Option<Rounded>,
 }
 
 impl Linear {
+    /// In single precision.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, rounded: None }
+    }
+
+    /// Multiplies in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.rounded = compute.rounded();
+    }
+
     /// True if its numbers are variables.
     pub fn is_trained(&self) -> bool {
         self.weight.track_op()
@@ -26,7 +39,7 @@ impl Linear {
     /// # Errors
     /// An `x` whose last dimension is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, self.bias.as_ref())?)
+        Ok(linear_in(x, &self.weight, self.bias.as_ref(), self.rounded.as_ref())?)
     }
 }
 
@@ -167,7 +180,7 @@ impl<'a> Loader<'a> {
 
     /// `NAME.weight [out, in]`.
     pub fn linear(&mut self, name: &str, output: usize, input: usize) -> Result<Linear> {
-        Ok(Linear { weight: self.take(&format!("{name}.weight"), &[output, input])?, bias: None })
+        Ok(Linear::new(self.take(&format!("{name}.weight"), &[output, input])?, None))
     }
 
     pub fn norm(&mut self, name: &str, d: usize, norm: NormConfig) -> Result<Norm> {
@@ -239,7 +252,7 @@ impl BlockLoader<'_, '_> {
     pub fn linear(&mut self, name: &str, output: usize, input: usize, bias: bool) -> Result<Linear> {
         let weight = self.take(&format!("{name}.weight"), &[output, input])?;
         let bias = if bias { Some(self.take(&format!("{name}.bias"), &[output])?) } else { None };
-        Ok(Linear { weight, bias })
+        Ok(Linear::new(weight, bias))
     }
 
     /// The same of a checkpoint that stores `[in, out]` (GPT-2).
@@ -249,7 +262,7 @@ impl BlockLoader<'_, '_> {
     pub fn transposed(&mut self, name: &str, output: usize, input: usize) -> Result<Linear> {
         let weight = self.take(&format!("{name}.weight"), &[input, output])?.t()?.contiguous()?;
         let bias = Some(self.take(&format!("{name}.bias"), &[output])?);
-        Ok(Linear { weight, bias })
+        Ok(Linear::new(weight, bias))
     }
 
     /// One matrix that holds several, one's rows after another's; without biases.
@@ -261,7 +274,7 @@ impl BlockLoader<'_, '_> {
         let mut at = 0;
         let mut part = |n: usize| {
             at += n;
-            Ok(Linear { weight: all.narrow(0, at - n, n)?.copy()?, bias: None })
+            Ok(Linear::new(all.narrow(0, at - n, n)?.copy()?, None))
         };
         rows.iter().map(|&n| part(n)).collect()
     }
@@ -277,6 +290,6 @@ impl BlockLoader<'_, '_> {
             (Some(a), Some(b)) => Some(Tensor::cat(&[a, b], 0)?),
             _ => None,
         };
-        Ok(Linear { weight: Tensor::cat(&[first.weight, second.weight], 0)?, bias })
+        Ok(Linear::new(Tensor::cat(&[first.weight, second.weight], 0)?, bias))
     }
 }

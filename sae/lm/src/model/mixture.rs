@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::attention::Batch;
+use super::compute::Compute;
 use super::config::{ExpertNaming, ExpertsConfig, NormConfig, RouterConfig};
 use super::load::{BlockLoader, Linear, Norm};
 use super::mlp::Dense;
@@ -136,6 +137,15 @@ impl Mixture {
         MoeLayer { layer, router, gain, experts: &self.experts }
     }
 
+    /// Multiplies with the experts' weights, and with those of what all tokens go through, in `compute` from now on; the router stays
+    /// in single precision.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.experts.set_compute(compute);
+        if let Some((shared, _)) = &mut self.shared {
+            shared.set_compute(compute);
+        }
+    }
+
     /// `x [rows, len, d_model]`, normed from `stream` → what is added to the residual stream. If the tokens follow
     /// others of their context, `used` is how often each expert was chosen there.
     ///
@@ -242,7 +252,7 @@ fn experts(
             (untwine(&gate_up.transpose(1, 2)?.contiguous()?)?, down.transpose(1, 2)?.contiguous()?)
         }
     };
-    Ok(ExpertWeights { gate_up, down, biases, activation: c.activation, gated: c.gated })
+    Ok(ExpertWeights::new(gate_up, down, biases, c.activation, c.gated))
 }
 
 fn one_by_one(

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::Site;
 use super::attention::Batch;
+use super::compute::Compute;
 use super::config::{DenseConfig, MlpConfig, NormConfig, TensorLayout};
 use super::fused::{Join, MlpBranch};
 use super::load::{BlockLoader, Linear, Norm};
@@ -63,6 +64,16 @@ impl Mlp {
             down: dense.down.clone(),
             join,
         })
+    }
+
+    /// Multiplies with its weights in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        match self {
+            Self::Dense(dense) => dense.set_compute(compute),
+            Self::Mixture(mixture) => mixture.set_compute(compute),
+            // Its products are of a kind of their own.
+            Self::Monet(_) => {}
+        }
     }
 
     /// `x [rows, len, d_model]`, normed from `stream` → what is added to the residual stream; `used` as
@@ -153,6 +164,12 @@ impl Dense {
             ),
         };
         Ok(Self { config: *config, up, down })
+    }
+
+    /// Multiplies with its weights in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.up.set_compute(compute);
+        self.down.set_compute(compute);
     }
 
     fn hidden(&self, x: &Tensor) -> Result<Tensor> {

@@ -296,7 +296,7 @@ mod tests {
     /// weight column the logits.
     fn route(config: RouterConfig, correction: Option<[f32; 8]>, k: usize, tokens: usize) -> Routing {
         let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
-        let gate = Gate::Rows(Linear { weight: z.reshape((8, 1)).unwrap(), bias: None });
+        let gate = Gate::Rows(Linear::new(z.reshape((8, 1)).unwrap(), None));
         let correction = correction.map(|c| c.to_vec());
         let router = Router { gate, correction, expert_scale: None, k, experts: 8, config, shared: false };
         let x = Tensor::ones((1, tokens, 1), DType::F32, &Device::Cpu).unwrap();
@@ -375,7 +375,7 @@ mod tests {
     fn a_logit_of_minus_infinity_takes_an_expert_out() {
         let masked = |config, correction: Option<[f32; 8]>, out: &[usize]| {
             let z = Tensor::new(&[2f32, 1.0, 0.5, 0.0, -0.5, -1.0, 1.5, 0.2], &Device::Cpu).unwrap();
-            let gate = Gate::Rows(Linear { weight: z.reshape((8, 1)).unwrap(), bias: None });
+            let gate = Gate::Rows(Linear::new(z.reshape((8, 1)).unwrap(), None));
             let correction = correction.map(|c| c.to_vec());
             let router =
                 Router { gate, correction, expert_scale: None, k: 2, experts: 8, config, shared: false };

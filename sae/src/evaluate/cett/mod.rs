@@ -29,7 +29,7 @@ use storage::cett::{CettLayer, CettRecord, CettSparsity, FORMAT, VERSION};
 use super::passes::{Setting, batches, collect, counted, replaced, stop};
 use super::splice::{Energy, Splice, SpliceAt};
 use super::{EvaluateOptions, choose_documents, hook_of};
-use crate::rows::{RowReader, Subject, load_model};
+use crate::rows::{RowReader, Subject};
 use crate::{Error, Progress, Result};
 use curve::Curve;
 use kernels::feature::norm_squared;
@@ -57,7 +57,7 @@ pub fn cett(path: &Path, options: &EvaluateOptions, progress: &mut dyn Progress)
         return Err(Error::request("the codes of a transcoder are not measured by CETT; give a dictionary"));
     }
     let dataset = &subject.dataset;
-    let model = load_model(&options.model, dataset.manifest())?.ok_or_else(|| {
+    let model = options.load_model(dataset.manifest())?.ok_or_else(|| {
         Error::request("CETT is measured in a model, and there is no model")
             .with_remedy("leave --no-model out, or name the model with --model")
     })?;

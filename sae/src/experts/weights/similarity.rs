@@ -127,13 +127,9 @@ mod tests {
         down[3] = down[1].clone();
         (gate_up[4], down[4]) = shuffled(&gate_up[0], &down[0]);
         let tensor = |v: Vec<f32>, shape: &[usize]| Tensor::from_vec(v, shape, &Device::Cpu).unwrap();
-        let weights = ExpertWeights {
-            gate_up: tensor(gate_up.concat(), &[E, 2 * HIDDEN, D]),
-            down: tensor(down.concat(), &[E, D, HIDDEN]),
-            biases: None,
-            activation: Activation::Silu,
-            gated: true,
-        };
+        let gate_up = tensor(gate_up.concat(), &[E, 2 * HIDDEN, D]);
+        let down = tensor(down.concat(), &[E, D, HIDDEN]);
+        let weights = ExpertWeights::new(gate_up, down, None, Activation::Silu, true);
         (tensor(router, &[E, D]), weights)
     }
 

@@ -2,8 +2,10 @@
 
 use candle_core::Result;
 
+use super::super::compute::multiply_rounded;
 use super::super::load::{Linear, Norm};
 use super::super::ops::Numbers;
+use kernels::bf16::Panels;
 use kernels::gemm::{Mat, MatMut, WriteMode};
 use kernels::product::{RightFactor, multiply, panels};
 use kernels::{exp, norm};
@@ -88,8 +90,14 @@ pub struct Product<'a> {
     weight: Numbers<'a>,
     bias: Option<Numbers<'a>>,
     shape: (usize, usize),
-    panels: Vec<f32>,
+    factor: Factor<'a>,
     back: bool,
+}
+
+/// The packed matrix.
+enum Factor<'a> {
+    Single(Vec<f32>),
+    Rounded(&'a Panels),
 }
 
 impl<'a> Product<'a> {
@@ -102,7 +110,7 @@ impl<'a> Product<'a> {
         Self::packed(linear, bias, false)
     }
 
-    /// For `dx = g W`.
+    /// For `dx = g W`, in single precision whatever the forward pass is in.
     ///
     /// # Errors
     /// As [`Product::forward`].
@@ -112,8 +120,16 @@ impl<'a> Product<'a> {
 
     fn packed(linear: &'a Linear, bias: Option<Numbers<'a>>, back: bool) -> Result<Self> {
         let weight = Numbers::of(&linear.weight)?;
-        let mut product = Self { weight, bias, shape: linear.weight.dims2()?, panels: Vec::new(), back };
-        product.panels = panels(product.mat());
+        let factor = Factor::Single(Vec::new());
+        let mut product = Self { weight, bias, shape: linear.weight.dims2()?, factor, back };
+        product.factor = match &linear.rounded {
+            Some(rounded) if !back => {
+                let matrices = rounded.panels(&product.weight, product.shape);
+                let one = matrices.first();
+                Factor::Rounded(one.ok_or_else(|| candle_core::Error::msg("a weight without numbers"))?)
+            }
+            _ => Factor::Single(panels(product.mat())),
+        };
         Ok(product)
     }
 
@@ -133,8 +149,11 @@ impl<'a> Product<'a> {
     pub fn rows(&self, x: Mat<'_>, mode: WriteMode, out: &mut [f32], width: usize, at: usize) {
         let (_, n) = self.widths();
         let rows = x.shape().0;
-        let right = RightFactor::packed(self.mat(), &self.panels);
-        multiply(x, &right, 1.0, mode, MatMut::strided(&mut out[at..], rows, n, width));
+        let into = MatMut::strided(&mut out[at..], rows, n, width);
+        match &self.factor {
+            Factor::Single(panels) => multiply(x, &RightFactor::packed(self.mat(), panels), 1.0, mode, into),
+            Factor::Rounded(panels) => multiply_rounded(x, panels, mode, into),
+        }
         if let Some(bias) = &self.bias {
             out.chunks_exact_mut(width).for_each(|row| norm::add(&mut row[at..at + n], 1.0, bias));
         }

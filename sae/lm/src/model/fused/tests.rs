@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::Result;
-use crate::model::{Config, Decoder, Hook, Site, Tap, Weights};
+use crate::model::{Compute, Config, Decoder, Hook, Site, Tap, Weights};
 use crate::text::Contexts;
 
 /// Adds a variable of zeros to the embedding, and looks at everything if it is to keep branches from being
@@ -67,6 +67,30 @@ fn close(a: &Tensor, b: &Tensor, tolerance: f32, what: &str) {
     assert!(largest > 0.0, "{what} is all zero");
     for (i, (a, b)) in a.iter().zip(&b).enumerate() {
         assert!((a - b).abs() <= tolerance * largest, "{what}, entry {i}: {a} against {b}");
+    }
+}
+
+/// Both ways round the same numbers to bfloat16; where one is about halfway between two, they may go different ways. Of dense models: a
+/// router that is nearly undecided would choose otherwise.
+#[test]
+fn in_bfloat16_both_ways_agree_and_stay_close_to_single_precision() {
+    for family in ["gpt2", "qwen3", "gemma2", "phi3", "llama-biases", "granite"] {
+        let mut decoder = decoder(family);
+        let layers = decoder.config().num_hidden_layers;
+        let len = 100.min(decoder.config().max_position_embeddings);
+        let contexts = contexts(decoder.config().vocab_size, len);
+        let mut run = |compute| {
+            decoder.set_compute(compute);
+            [false, true].map(|everything| {
+                decoder.residual(&contexts, layers, &mut Watch { everything, shift: None }).unwrap()
+            })
+        };
+        let ([single, _], [rounded, watched]) = (run(Compute::F32), run(Compute::Bf16));
+        assert_ne!(numbers(&single), numbers(&rounded), "{family}");
+        close(&rounded, &watched, 2e-2, family);
+        close(&rounded, &single, 5e-2, family);
+        let [again, _] = run(Compute::F32);
+        assert_eq!(numbers(&single), numbers(&again), "{family}");
     }
 }
 

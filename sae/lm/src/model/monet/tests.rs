@@ -359,10 +359,7 @@ fn a_million_experts_cost_their_halves() {
         owns_router: true,
     };
     let plain = |t: Var| t.as_tensor().detach().copy().unwrap();
-    let linear = |out: usize, input: usize, seed: u64| Linear {
-        weight: plain(normal(&[out, input], seed)),
-        bias: None,
-    };
+    let linear = |out: usize, input: usize, seed: u64| Linear::new(plain(normal(&[out, input], seed)), None);
     let monet = Monet {
         config: of,
         d_model: d,

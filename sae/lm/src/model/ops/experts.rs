@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use super::super::compute::{Compute, Rounded};
 use super::{activate, gated, grouped_linear};
 use crate::model::config::Activation;
 
@@ -72,9 +73,27 @@ pub struct ExpertWeights {
     pub activation: Activation,
     /// Whether there is a gate.
     pub gated: bool,
+    /// `gate_up` and `down` in bfloat16, if they multiply in that.
+    rounded: Option<[Rounded; 2]>,
 }
 
 impl ExpertWeights {
+    /// In single precision; what they are is said at the fields.
+    pub fn new(
+        gate_up: Tensor,
+        down: Tensor,
+        biases: Option<(Tensor, Tensor)>,
+        activation: Activation,
+        gated: bool,
+    ) -> Self {
+        Self { gate_up, down, biases, activation, gated, rounded: None }
+    }
+
+    /// Multiplies in `compute` from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.rounded = compute.rounded().zip(compute.rounded()).map(|(up, down)| [up, down]);
+    }
+
     /// `x [choices, d_model]` sorted by expert → each expert's output, `[choices, d_model]`.
     ///
     /// # Errors
@@ -89,7 +108,8 @@ impl ExpertWeights {
     /// # Errors
     /// As [`ExpertWeights::forward`].
     pub fn hidden(&self, x: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
-        let mut hidden = grouped_linear(x, &self.gate_up, &dispatch.offsets)?;
+        let rounded = self.rounded.as_ref().map(|[gate_up, _]| gate_up);
+        let mut hidden = grouped_linear(x, &self.gate_up, &dispatch.offsets, rounded)?;
         if let Some((bias, _)) = &self.biases {
             hidden = (hidden + of_rows(bias, dispatch)?)?;
         }
@@ -104,7 +124,8 @@ impl ExpertWeights {
     /// # Errors
     /// Units of a different width, or a number of rows that `dispatch` was not made for.
     pub fn output(&self, hidden: &Tensor, dispatch: &Dispatch) -> Result<Tensor> {
-        let y = grouped_linear(hidden, &self.down, &dispatch.offsets)?;
+        let rounded = self.rounded.as_ref().map(|[_, down]| down);
+        let y = grouped_linear(hidden, &self.down, &dispatch.offsets, rounded)?;
         match &self.biases {
             Some((_, bias)) => y + of_rows(bias, dispatch)?,
             None => Ok(y),
@@ -146,13 +167,9 @@ mod tests {
             (normal(&[7, d], 1), normal(&[e, 2 * hidden, d], 2), normal(&[e, d, hidden], 3));
         let (inner, outer) = (normal(&[e, 2 * hidden], 4), normal(&[e, d], 5));
         for biased in [false, true] {
-            let weights = ExpertWeights {
-                gate_up: gate_up.as_tensor().clone(),
-                down: down.as_tensor().clone(),
-                biases: biased.then(|| (inner.as_tensor().clone(), outer.as_tensor().clone())),
-                activation: Activation::Silu,
-                gated: true,
-            };
+            let biases = biased.then(|| (inner.as_tensor().clone(), outer.as_tensor().clone()));
+            let [first, second] = [&gate_up, &down].map(|weight| weight.as_tensor().clone());
+            let weights = ExpertWeights::new(first, second, biases, Activation::Silu, true);
             let one = |i: usize| {
                 let rows = dispatch.offsets[i + 1] - dispatch.offsets[i];
                 let x = x.narrow(0, dispatch.offsets[i], rows).unwrap();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::super::compute::{Rounded, multiply_rounded};
 use super::{slice, with_slice};
+use kernels::bf16::Panels;
 use kernels::few::few_rows;
 use kernels::gemm::{Mat, MatMut, WriteMode, gemm};
 use kernels::pieces::equal_pieces;
@@ -34,6 +36,7 @@ struct Linear {
     offsets: Arc<Vec<usize>>,
     input: usize,
     output: usize,
+    rounded: Option<Rounded>,
 }
 
 /// `x [.., in]`, `weight [out, in]`, `bias [out]` → `[.., out]`.
@@ -41,12 +44,25 @@ struct Linear {
 /// # Errors
 /// Widths that differ; tensors that are not f32 on the CPU.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    linear_in(x, weight, bias, None)
+}
+
+/// As [`linear`], with x and the weight in bfloat16 if `rounded` keeps the latter; gradients are those of single precision.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_in(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    rounded: Option<&Rounded>,
+) -> Result<Tensor> {
     let (output, input) = weight.dims2()?;
     let rows = x.elem_count() / input.max(1);
     if x.dims().last() != Some(&input) {
         candle_core::bail!("linear of x {:?} with {:?}", x.dims(), weight.dims());
     }
-    let op = Linear { offsets: Arc::new(vec![0, rows]), input, output };
+    let op = Linear { offsets: Arc::new(vec![0, rows]), input, output, rounded: rounded.cloned() };
     let y = x.contiguous()?.apply_op2(&weight.contiguous()?, op)?;
     match bias {
         Some(bias) => y.broadcast_add(bias),
@@ -55,17 +71,22 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 }
 
 /// `x [rows, in]` sorted by group, `weight [groups, out, in]`, rows `offsets[g]..offsets[g + 1]` in group g →
-/// `[rows, out]`.
+/// `[rows, out]`; in bfloat16 if `rounded` keeps the weight in that.
 ///
 /// # Errors
 /// Widths that differ; offsets that are not those of `groups` groups of all rows.
-pub fn grouped_linear(x: &Tensor, weight: &Tensor, offsets: &Arc<Vec<usize>>) -> Result<Tensor> {
+pub fn grouped_linear(
+    x: &Tensor,
+    weight: &Tensor,
+    offsets: &Arc<Vec<usize>>,
+    rounded: Option<&Rounded>,
+) -> Result<Tensor> {
     let (groups, output, input) = weight.dims3()?;
     let rows = offsets.last().copied().unwrap_or(0);
     if x.dims() != [rows, input] || offsets.len() != groups + 1 {
         candle_core::bail!("grouped product of x {:?} with {:?}", x.dims(), weight.dims());
     }
-    let op = Linear { offsets: offsets.clone(), input, output };
+    let op = Linear { offsets: offsets.clone(), input, output, rounded: rounded.cloned() };
     x.contiguous()?.apply_op2(&weight.contiguous()?, op)
 }
 
@@ -120,6 +141,9 @@ impl Linear {
     }
 
     fn forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
+        if let Some(rounded) = &self.rounded {
+            return self.forward_rounded(x, rounded.panels(weight, (self.output, self.input)));
+        }
         if self.offsets.len() == 2 {
             let right = self.weight(weight, 0).t();
             return match self.one_matrix() {
@@ -132,6 +156,16 @@ impl Linear {
             let x = Mat::new(&x[t.first * self.input..], t.rows, self.input);
             let out = MatMut::new(t.out, t.rows, self.output);
             gemm(x, self.weight(weight, t.group).t(), 1.0, WriteMode::Overwrite, out);
+        });
+        y
+    }
+
+    fn forward_rounded(&self, x: &[f32], panels: &[Panels]) -> Vec<f32> {
+        let mut y = vec![0.0; self.rows() * self.output];
+        self.tasks(&mut y, self.output).into_par_iter().for_each(|t| {
+            let x = Mat::new(&x[t.first * self.input..], t.rows, self.input);
+            let out = MatMut::new(t.out, t.rows, self.output);
+            multiply_rounded(x, &panels[t.group], WriteMode::Overwrite, out);
         });
         y
     }
@@ -231,13 +265,53 @@ mod tests {
     fn grouped_agrees_with_a_product_a_group_and_leaves_idle_groups_without_gradient() {
         let offsets = Arc::new(vec![0usize, 40, 40, 47, 60]);
         let (x, w) = (normal(&[60, 5], 1), normal(&[4, 6, 5], 2));
-        let ours = grouped_linear(&x, &w, &offsets).unwrap();
+        let ours = grouped_linear(&x, &w, &offsets, None).unwrap();
         let one = |g: usize| {
             let rows = x.narrow(0, offsets[g], offsets[g + 1] - offsets[g]).unwrap();
             rows.matmul(&w.get(g).unwrap().t().unwrap()).unwrap()
         };
         let candles = Tensor::cat(&[one(0), one(2), one(3)], 0).unwrap();
         agree(&[&x, &w], &ours, &candles, 1e-5);
+    }
+
+    /// The nearest number of 8 bits, ties to even, by arithmetic.
+    fn nearest(x: f32) -> f64 {
+        let x = f64::from(x);
+        if x == 0.0 {
+            return 0.0;
+        }
+        let unit = 2f64.powi(x.abs().log2().floor() as i32 - 7);
+        (x / unit).round_ties_even() * unit
+    }
+
+    /// With one matrix and with groups, few rows and many.
+    #[test]
+    fn rounded_products_are_those_of_rounded_numbers() {
+        for (rows, groups) in [(3, 1), (200, 1), (60, 3)] {
+            let (input, output) = (37, 70);
+            let (x, w) = (normal(&[rows, input], 1), normal(&[groups, output, input], 2));
+            let offsets = Arc::new(match groups {
+                1 => vec![0, rows],
+                _ => vec![0, 7, 7, rows],
+            });
+            let rounded = Rounded::default();
+            let found = grouped_linear(&x, &w, &offsets, Some(&rounded)).unwrap().to_vec2::<f32>().unwrap();
+            let (x, w) = (x.to_vec2::<f32>().unwrap(), w.to_vec3::<f32>().unwrap());
+            for (row, found) in found.iter().enumerate() {
+                let group = offsets.windows(2).position(|range| (range[0]..range[1]).contains(&row)).unwrap();
+                for (found, w) in found.iter().zip(&w[group]) {
+                    let expected: f64 = x[row].iter().zip(w).map(|(x, w)| nearest(*x) * nearest(*w)).sum();
+                    assert!((f64::from(*found) - expected).abs() < 1e-4, "{found} instead of {expected}");
+                }
+            }
+            // The same rows alone: no row depends on the others.
+            let last = Tensor::new(vec![x[rows - 1].clone()], &candle_core::Device::Cpu).unwrap();
+            let mut alone = vec![0; groups + 1];
+            alone[groups] = 1;
+            let w = Tensor::new(w, &candle_core::Device::Cpu).unwrap();
+            let alone = grouped_linear(&last, &w, &Arc::new(alone), Some(&rounded)).unwrap();
+            assert_eq!(alone.to_vec2::<f32>().unwrap()[0], found[rows - 1]);
+        }
     }
 
     #[test]

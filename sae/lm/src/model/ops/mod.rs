@@ -23,7 +23,7 @@ pub use cross_entropy::{position_losses, summed_cross_entropy};
 pub use experts::{Dispatch, ExpertWeights};
 pub use layer_norm::layer_norm;
 pub(in crate::model) use linear::TOKENS;
-pub use linear::{grouped_linear, linear};
+pub use linear::{grouped_linear, linear, linear_in};
 pub use per_token::per_token;
 pub use rms_norm::rms_norm;
 pub use rope::{Rotation, rope};
