@@ -1,12 +1,14 @@
 """Tokens a second and memory of `sae harvest` beside Hugging Face transformers on the same model, layer and text, in turns.
 
-    throughput.py MODEL TEXT --sae PROGRAM --layer L [--gradients] [--tokens N] [--context 1024] [--rounds 5] [--batches 1,2,4,8]
+    throughput.py MODEL TEXT --sae PROGRAM --layer L [--gradients] [--bf16] [--tokens N] [--context 1024] [--rounds 5] [--batches 1,2,4,8]
 
 MODEL is a .gguf file or a folder, TEXT what `sae harvest --text` takes. transformers gets every advantage that costs its user
 nothing: the weights as f32 safetensors (converted once, into --work), all cores, the batch size that is fastest of --batches, scaled-dot-product attention,
 full contexts of consecutive tokens without padding or masks, no layer after L and no logits unless gradients ask for them, weights without gradients.
 It writes the hidden states (and gradients) as raw f16 (f32), `sae` writes its dataset; both are timed from the first batch to the last
 byte written, transformers after one batch to warm up. A round is one process of each. What both made of the first context is compared.
+
+With --bf16 both multiply in bfloat16, transformers with its weights and all else in it.
 
 Needs pyarrow, and for .gguf what perplexity.py needs.
 """
@@ -33,12 +35,12 @@ def worker(options):
     transformers.logging.set_verbosity_error()
     tokens = torch.from_numpy(numpy.load(options.contexts).astype(numpy.int64))
     kind = transformers.AutoModelForCausalLM
-    model = kind.from_pretrained(options.model, dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = kind.from_pretrained(options.model, dtype=torch.bfloat16 if options.bf16 else torch.float32, attn_implementation="sdpa").eval()
     model.requires_grad_(False)
     sink = open(options.out, "wb") if options.out else None
 
     def write(tensor, dtype):
-        array = tensor.reshape(-1, tensor.shape[-1]).numpy().astype(dtype)
+        array = tensor.reshape(-1, tensor.shape[-1]).float().numpy().astype(dtype)
         if sink:
             array.tofile(sink)
         return array
@@ -156,6 +158,7 @@ def main():
     parser.add_argument("--sae")
     parser.add_argument("--layer", type=int, required=True)
     parser.add_argument("--gradients", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--tokens", type=int, default=32768)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
@@ -177,12 +180,14 @@ def main():
     work.mkdir(parents=True, exist_ok=True)
     folder, dataset = converted(options.model, work), scratch / "dataset"
     ask = ["--layer", options.layer, "--context", options.context] + (["--gradients"] if options.gradients else [])
+    ask += ["--bf16"] if options.bf16 else []
 
     def ours():
         shutil.rmtree(dataset, ignore_errors=True)
         hook = f"blocks.{options.layer}.hook_resid_post"
         command = [options.sae, "harvest", "--model", options.model, "--text", options.text, "--hook", hook, "--out", dataset,
-                   "--tokens", options.tokens, "--context-length", options.context, "--json", "-q"]
+                   "--tokens", options.tokens, "--context-length", options.context, "--json", "-q",
+                   "--compute", "bf16" if options.bf16 else "f32"]
         out, memory, cpu = measured(command + (["--gradients"] if options.gradients else []))
         made = json.loads(out)
         return made["rows"] / made["seconds"], memory, cpu

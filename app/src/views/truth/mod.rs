@@ -224,12 +224,12 @@ fn planted_figures(loss: &PlantedLossScore) -> [(String, &'static str, &'static 
         ),
         (
             format::quality(loss.f1),
-            "F1 of the loss's",
+            "F1, read by the loss",
             "Mean F1 of the dictionary's features whose truth the planted loss reads",
         ),
         (
             format::quality(loss.f1_of_others),
-            "F1 of others",
+            "F1, not read",
             "Mean F1 of the dictionary's features whose truth it does not read",
         ),
     ]
