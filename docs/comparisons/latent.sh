@@ -25,7 +25,7 @@ if [ -d "$photographs" ]; then
         case $model in mca) continue ;; esac # Its W is above 0, whitened patches are not.
         run="$out/fields-$model"
         [ -e "$run/fields/fields.json" ] && continue
-        "$sae" latent --model "$model" --data "$out/patches" --latents 100 --iterations 50 --seed 0 --quiet --out "$run" >&2
+        "$sae" latent --model "$model" --data "$out/patches" --latents 100 --iterations 100 --rows 20000 --seed 0 --quiet --out "$run" >&2
         "$sae" fields "$run" --quiet >&2
     done
 fi

@@ -1,7 +1,8 @@
 //! Products of matrices rounded to bfloat16, with sums in `f32`: twice as fast as in `f32` on processors that have the instruction.
 //!
 //! bfloat16 keeps 8 bits of a number's 24, so each product of two is off by at most 2⁻⁷ of itself and a sum of many by far less. That is
-//! enough for the gradients of a loss that only helps dead features along (`step::dense_aux`), and for nothing else here.
+//! enough for the gradients of a loss that only helps dead features along (`step::dense_aux`), and for a language model's weights where
+//! its user asks for it (`lm::model::Compute`).
 //!
 //! ```text
 //! left [n, K]   ──▶ Left    two of a row's numbers per word               ┐
