@@ -25,7 +25,9 @@ def figures(run, probes):
         "rules %": (100 * rules["explained"] / rules["features"], 1),
     }
     for k in (1, 5):
-        auc = [row["auc"] for row in probes if (row["dictionary"], row["k"]) == (str(run), k)]
+        # Of two of one name, `sae probe` calls the one that was given later NAME-2.
+        name = run.name + ("-2" if run.parts[0] == "pruned" else "")
+        auc = [row["auc"] for row in probes if (row["dictionary"], row["k"]) == (name, k)]
         if auc:
             found[f"AUC, k = {k}"] = (auc[0], 3)
     return found
