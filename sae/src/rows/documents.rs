@@ -5,7 +5,7 @@ use storage::documents::DocumentRow;
 use storage::schema::DOCUMENTS;
 
 use super::DocumentRows;
-use crate::synth::dataset::activation_rows;
+use crate::synth::generated::activation_rows;
 use crate::{Error, Result};
 
 /// The documents of a dataset with their rows in `activations`, in row order: `tokens` rows each, from

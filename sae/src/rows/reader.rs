@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use storage::schema::{ACTIVATIONS, DOCUMENT, POSITION, TOKEN, activations::ACTIVATION};
 use storage::{Batches, Dataset, Scan, TableReader, column, vector};
 
-use crate::synth::dataset::GeneratedRows;
+use crate::synth::generated::GeneratedRows;
 use crate::{Error, Result};
 
 /// Consecutive chosen rows.

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, UInt32Array};
 use serde::{Deserialize, Serialize};
 use storage::documents::DocumentRow;
-use storage::schema::{ACTIVATIONS, DOCUMENTS};
+use storage::schema::DOCUMENTS;
 use storage::truth::TrueCodesRow;
 use storage::{Dataset, Dtype, Lock, Manifest, ModelRef, RowsAre, schema, vector};
 
-use super::loss::{LossOptions, PlantedLoss};
+use super::loss::LossOptions;
 use super::{Sample, World};
 use crate::harvest::{self, Sink, TableRows, is_held_out};
 use crate::shards::{Begun, Finished, Job, SHARDS, Shard, Work};
@@ -81,14 +81,14 @@ pub struct WrittenDataset {
 
 /// What `dataset.json` says of the rows, under `settings.world`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Settings {
-    rows: u64,
-    seed: u64,
-    generated: bool,
-    rows_per_document: u64,
-    held_out_share: f64,
+pub(super) struct Settings {
+    pub rows: u64,
+    pub seed: u64,
+    pub generated: bool,
+    pub rows_per_document: u64,
+    pub held_out_share: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    loss: Option<LossOptions>,
+    pub loss: Option<LossOptions>,
 }
 
 impl DatasetOptions {
@@ -379,121 +379,6 @@ fn truth(sample: &Sample, settings: &Settings, first: u64) -> Result<RecordBatch
     };
     let rows: Vec<TrueCodesRow> = (0..sample.codes.rows()).map(row).collect();
     Ok(storage::truth::to_batch(&rows)?)
-}
-
-/// The rows of a dataset that are made when they are read.
-#[derive(Debug, Clone)]
-pub struct GeneratedRows {
-    world: Arc<World>,
-    loss: Option<Arc<PlantedLoss>>,
-    seed: u64,
-    rows: u64,
-    rows_per_document: u64,
-}
-
-impl GeneratedRows {
-    /// Those of `dataset`; `None` if its rows are on disk.
-    ///
-    /// # Errors
-    /// A world that cannot be read, settings that are not those of a world.
-    pub fn of(dataset: &Dataset) -> Result<Option<Self>> {
-        let manifest = dataset.manifest();
-        let Some(settings) = manifest.settings.get("world").filter(|_| !dataset.has_table(ACTIVATIONS))
-        else {
-            return Ok(None);
-        };
-        let path = dataset.dir().join(storage::MANIFEST);
-        let settings = Settings::deserialize(settings)
-            .map_err(|e| Error::format(&path, format!("does not say what rows its world has: {e}")))?;
-        let world = World::read(&dataset.dir().join(FOLDER))?;
-        if world.d != manifest.d_model || !settings.generated || settings.rows_per_document == 0 {
-            let problem = format!(
-                "names rows of width {} that are on disk or of a world of width {}; there is a world of width {} and no rows",
-                manifest.d_model, manifest.d_model, world.d
-            );
-            return Err(
-                Error::format(&path, problem).with_remedy("write the dataset again with `sae synth rows`")
-            );
-        }
-        if World::sha256(&dataset.dir().join(FOLDER))? != manifest.model.sha256 {
-            return Err(Error::format(&path, format!("names a different world than the one in {FOLDER}/"))
-                .with_remedy(
-                    "put the files of the world back, or write the dataset again with `sae synth rows`",
-                ));
-        }
-        let Settings { seed, rows, rows_per_document, loss, .. } = settings;
-        let loss = planted(&world, loss, &path)?.map(Arc::new);
-        Ok(Some(Self { world: Arc::new(world), loss, seed, rows, rows_per_document }))
-    }
-
-    /// How many there are.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Width of a row.
-    pub fn d(&self) -> usize {
-        self.world.d
-    }
-
-    /// The activations `[n, d]` of rows `range`.
-    pub fn activations(&self, range: Range<u64>) -> Vec<f32> {
-        self.world.rows(self.seed, range).activations
-    }
-
-    /// Whether a loss is planted, so that rows have gradients.
-    pub fn has_gradients(&self) -> bool {
-        self.loss.is_some()
-    }
-
-    /// The activations `[n, d]` of rows `range` and the gradients `[n, d]` of the planted loss, which are 0 without one.
-    pub fn with_gradients(&self, range: Range<u64>) -> (Vec<f32>, Vec<f32>) {
-        let sample = self.world.rows(self.seed, range);
-        let gradients = match &self.loss {
-            Some(loss) => loss.gradients(&sample.activations, &sample.codes),
-            None => vec![0.0; sample.activations.len()],
-        };
-        (sample.activations, gradients)
-    }
-
-    /// Document and position of a row.
-    pub fn place(&self, row: u64) -> (u32, u32) {
-        ((row / self.rows_per_document) as u32, (row % self.rows_per_document) as u32)
-    }
-}
-
-/// The loss of these options; an error if they make no sense.
-fn planted(world: &World, options: Option<LossOptions>, manifest: &Path) -> Result<Option<PlantedLoss>> {
-    let Some(options) = options else { return Ok(None) };
-    options.check().map_err(|e| Error::format(manifest, format!("plants a loss that cannot be: {e}")))?;
-    Ok(Some(PlantedLoss::new(world, &options)))
-}
-
-/// The loss that is planted in the dataset in `dir`, whose world is `world`; `None` if there is none.
-///
-/// # Errors
-/// A dataset that cannot be read, options of a loss that make no sense.
-pub fn loss_of(dir: &Path, world: &World) -> Result<Option<PlantedLoss>> {
-    let dataset = Dataset::open(dir)?;
-    let settings = dataset.manifest().settings.get("world").map(Settings::deserialize);
-    let loss = settings.and_then(|settings| settings.ok()?.loss);
-    planted(world, loss, &dataset.dir().join(storage::MANIFEST))
-}
-
-/// How many rows of activations a dataset has, on disk or generated.
-///
-/// # Errors
-/// A dataset that has none.
-pub fn activation_rows(dataset: &Dataset) -> Result<u64> {
-    match dataset.manifest().settings.get("world").filter(|_| !dataset.has_table(ACTIVATIONS)) {
-        Some(settings) => Settings::deserialize(settings).map(|settings| settings.rows).map_err(|e| {
-            Error::format(
-                dataset.dir().join(storage::MANIFEST),
-                format!("does not say what rows its world has: {e}"),
-            )
-        }),
-        None => Ok(dataset.table(ACTIVATIONS)?.rows()),
-    }
 }
 
 /// The world of the dataset in `dir`.

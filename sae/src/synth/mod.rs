@@ -6,11 +6,12 @@
 //! its endless rows, together with the codes that made them. A row depends on the seed and its number alone, so
 //! that work may begin anywhere and be cut over any number of threads.
 //!
-//! [`dataset`] writes a dataset of a world's rows, on disk with the truth next to them or generated when they are
+//! [`dataset`] writes a dataset of a world's rows, on disk with the truth next to them or [`generated`] when they are
 //! read, with the gradient of a planted [`loss`] if that is wanted; a dictionary trained on it is scored by the room `truth`.
 
 pub mod dataset;
 mod forest;
+pub mod generated;
 pub mod loss;
 mod magnitudes;
 mod make;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use storage::documents::DocumentRow;
 use storage::schema::ACTIVATIONS;
@@ -9,7 +10,8 @@ use storage::schema::activations::{ACTIVATION, GRADIENT};
 use storage::{Dataset, TableReader};
 
 use super::rows::RowSource;
-use crate::synth::dataset::GeneratedRows;
+use crate::synth::generated::GeneratedRows;
+use crate::synth::loss::PlantedLoss;
 use crate::{Error, Result, rows};
 
 /// Ranges asked of the table at once: what is decoded for them is in memory besides the pool.
@@ -21,6 +23,8 @@ enum Stored {
     OnDisk(TableReader),
     /// Nowhere: a made world gives them.
     Generated(GeneratedRows),
+    /// The same with the gradients of its loss.
+    Planted(GeneratedRows, Arc<PlantedLoss>),
 }
 
 /// The activations of a dataset, and their gradients next to them if they are wanted.
@@ -53,21 +57,22 @@ impl DatasetRows {
     /// # Errors
     /// A dataset without gradients.
     pub fn with_gradients(mut self, method: &str) -> Result<Self> {
-        let there = match &self.stored {
-            Stored::OnDisk(table) => table.has_column(GRADIENT),
-            Stored::Generated(generated) => generated.has_gradients(),
+        let missing = |how: &str| {
+            let path = self.path.display();
+            Error::request(format!("{path} has no gradients, which method {method} selects by"))
+                .with_remedy(format!("{how}, or train with a different method"))
         };
-        if !there {
-            return Err(Error::request(format!(
-                "{} has no gradients, which method {method} selects by",
-                self.path.display()
-            ))
-            .with_remedy(match self.stored {
-                Stored::OnDisk(_) => "harvest it again with --gradients, or train with a different method",
-                Stored::Generated(_) => {
-                    "write it again with `sae synth rows --generate --loss`, or train with a different method"
-                }
-            }));
+        match &self.stored {
+            Stored::OnDisk(table) if !table.has_column(GRADIENT) => {
+                return Err(missing("harvest it again with --gradients"));
+            }
+            Stored::OnDisk(_) | Stored::Planted(..) => {}
+            Stored::Generated(rows) => {
+                let loss = rows.loss();
+                let loss =
+                    loss.ok_or_else(|| missing("write it again with `sae synth rows --generate --loss`"))?;
+                self.stored = Stored::Planted(rows.clone(), Arc::new(loss));
+            }
         }
         self.with_gradients = true;
         Ok(self)
@@ -146,10 +151,7 @@ impl RowSource for PairedRows {
             self.inputs.read(some, &mut inputs)?;
             self.targets.read(some, &mut targets)?;
             let width = self.targets.width();
-            for (x, y) in inputs.chunks_exact(self.inputs.d).zip(targets.chunks_exact(width)) {
-                out.extend_from_slice(x);
-                out.extend_from_slice(y);
-            }
+            push_pairs((&inputs, self.inputs.d), (&targets, width), out);
         }
         Ok(())
     }
@@ -168,9 +170,9 @@ impl RowSource for PairedRows {
     }
 }
 
-/// Puts each row of `a[n, d]` and of `b[n, d]` one after the other into `out`.
-fn push_pairs(a: &[f32], b: &[f32], d: usize, out: &mut Vec<f32>) {
-    for (a, b) in a.chunks_exact(d).zip(b.chunks_exact(d)) {
+/// Puts each row of `a` and the row of `b` of the same number one after the other into `out`; both come with their widths.
+fn push_pairs((a, a_width): (&[f32], usize), (b, b_width): (&[f32], usize), out: &mut Vec<f32>) {
+    for (a, b) in a.chunks_exact(a_width).zip(b.chunks_exact(b_width)) {
         out.extend_from_slice(a);
         out.extend_from_slice(b);
     }
@@ -187,10 +189,10 @@ impl RowSource for DatasetRows {
         out.reserve(rows as usize * self.width());
         let table = match &self.stored {
             Stored::OnDisk(table) => table,
-            Stored::Generated(generated) if self.with_gradients => {
+            Stored::Planted(generated, loss) => {
                 for range in ranges {
-                    let (activations, gradients) = generated.with_gradients(range.clone());
-                    push_pairs(&activations, &gradients, self.d, out);
+                    let (activations, gradients) = generated.with_gradients(range.clone(), loss);
+                    push_pairs((&activations, self.d), (&gradients, self.d), out);
                 }
                 return Ok(());
             }
@@ -211,7 +213,7 @@ impl RowSource for DatasetRows {
                 gradients.clear();
                 storage::vector::fixed_size_rows(&batch, ACTIVATION, &mut activations)?;
                 storage::vector::fixed_size_rows(&batch, GRADIENT, &mut gradients)?;
-                push_pairs(&activations, &gradients, self.d, out);
+                push_pairs((&activations, self.d), (&gradients, self.d), out);
             }
         }
         if out.len() != rows as usize * self.width() {
