@@ -19,24 +19,20 @@ for run in sweep/*/; do
     # Codes of either sign are not pruned.
     [ -e "$run/truth/pruned/truth.json" ] || "$sae" synth score "$run" --prune --quiet >&2 || true
 done
-python3 - <<'PYTHON'
-import json, math, pathlib, re
+PYTHONPATH="$here" python3 - <<'PYTHON'
+import json, pathlib
+from seeds import group, shown
 
 groups = {}
 for path in sorted(pathlib.Path("sweep").glob("*/truth/truth.json")):
-    name = re.sub(r"-seed\d+$", "", path.parents[1].name)
+    name = group(path.parents[1].name)
     pruned = path.parent / "pruned/truth.json"
     after = json.loads(pruned.read_text()) if pruned.exists() else None
     groups.setdefault(name, []).append((json.loads(path.read_text()), after))
 
-def shown(values, digits=3):
-    mean = sum(values) / len(values)
-    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
-
 print("| runs | F1 | precision | recall | MCC | uniqueness | FVE | L0 | dead | F1 pruned | FVE pruned | L0 pruned |")
 print("|---|---|---|---|---|---|---|---|---|---|---|---|")
-ranked = sorted(groups.items(), key=lambda group: -sum(score["f1"] for score, _ in group[1]) / len(group[1]))
+ranked = sorted(groups.items(), key=lambda one: -sum(score["f1"] for score, _ in one[1]) / len(one[1]))
 for name, scores in ranked:
     cells = [shown([score[key] for score, _ in scores]) for key in ["f1", "precision", "recall", "mcc", "uniqueness", "fve"]]
     cells += [shown([score["l0"] for score, _ in scores], 1), shown([score["dead"] for score, _ in scores], 0)]

@@ -18,21 +18,17 @@ fi
 for run in sweep/*/; do
     [ -e "$run/truth/truth.json" ] || "$sae" synth score "$run" --rows 50000 --quiet >&2
 done
-python3 - <<'PYTHON'
-import json, math, pathlib, re
+PYTHONPATH="$here" python3 - <<'PYTHON'
+import json, pathlib
+from seeds import group, shown
 
 groups = {}
 for path in sorted(pathlib.Path("sweep").glob("*/truth/truth.json")):
-    groups.setdefault(re.sub(r"-seed\d+$", "", path.parents[1].name), []).append(json.loads(path.read_text()))
-
-def shown(values, digits=3):
-    mean = sum(values) / len(values)
-    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+    groups.setdefault(group(path.parents[1].name), []).append(json.loads(path.read_text()))
 
 print("| runs | loss recovered | features of the loss | their F1 | F1 of the others | cosine of the loss's | of others | FVE | F1 | MCC |")
 print("|---|---|---|---|---|---|---|---|---|---|")
-for name, scores in sorted(groups.items(), key=lambda group: -sum(s["loss"]["recovered"] for s in group[1]) / len(group[1])):
+for name, scores in sorted(groups.items(), key=lambda one: -sum(s["loss"]["recovered"] for s in one[1]) / len(one[1])):
     loss = [s["loss"] for s in scores]
     cells = [shown([l["recovered"] for l in loss]), shown([l["features"] for l in loss], 0)]
     cells += [shown([l[key] for l in loss]) for key in ("f1", "f1_of_others", "cosine", "cosine_of_others")]

@@ -1,15 +1,9 @@
 """Prints the tables of docs/known-truth.md from the folder that text-methods.sh filled."""
 
 import json
-import math
 import pathlib
-import re
 
-
-def shown(values, digits):
-    mean = sum(values) / len(values)
-    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+from seeds import group, shown
 
 
 def read(path):
@@ -38,17 +32,16 @@ probes = [row for row in probes if (row["setting"], row["split"], row["penalty"]
 groups = {}
 for path in sorted(pathlib.Path("sweep").glob("*/run.json")):
     run = path.parent
-    group = groups.setdefault(re.sub(r"-seed\d+$", "", run.name), [])
-    group.append((figures(run, probes), figures(pathlib.Path("pruned") / run.name, probes)))
+    groups.setdefault(group(run.name), []).append((figures(run, probes), figures(pathlib.Path("pruned") / run.name, probes)))
 
 names = list(next(iter(groups.values()))[0][0])
 print("| runs | " + " | ".join(names) + " | " + " | ".join(f"{name} pruned" for name in names) + " |")
 print("|---" * (1 + 2 * len(names)) + "|")
-for group, seeds in sorted(groups.items(), key=lambda one: sum(seed[0]["CE increase"][0] for seed in one[1]) / len(one[1])):
+for name_of_all, seeds in sorted(groups.items(), key=lambda one: sum(seed[0]["CE increase"][0] for seed in one[1]) / len(one[1])):
     cells = [
         shown([seed[side][name][0] for seed in seeds], seeds[0][side][name][1]) for side in (0, 1) for name in names
     ]
-    print(f"| {group} | " + " | ".join(cells) + " |")
+    print(f"| {name_of_all} | " + " | ".join(cells) + " |")
 for row in probes:
     if row["control"] and row["k"] in (1, 5):
         print(f"control: {row['control']}, k = {row['k']}: AUC {row['auc']:.3f}")
