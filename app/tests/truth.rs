@@ -8,12 +8,14 @@ use std::path::Path;
 
 use app::address::Place;
 use app::shell::{App, Options};
+use app::widgets::format;
 use common::{click, options, wait, wait_for, wait_for_part, window};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use sae::Quiet;
 use sae::synth::dataset::{self, DatasetOptions};
+use sae::synth::loss::LossOptions;
 use sae::synth::{World, WorldOptions};
 use sae::train::TrainConfig;
 use sae::truth::{self, ScoreOptions};
@@ -21,8 +23,8 @@ use storage::truth::{FEATURES, FOLDER, ScoredFeatureRow, TrueFeatureRow, WORLD};
 
 type Window = Harness<'static, App>;
 
-/// A folder with `data` of a world of 40 features, and `run` of 24, scored.
-fn scored(root: &Path) {
+/// A folder with `data` of a world of 40 features, which may plant a loss, and `run` of 24, scored.
+fn scored(root: &Path, loss: Option<LossOptions>) {
     let options = WorldOptions {
         features: 40,
         d: 16,
@@ -32,8 +34,14 @@ fn scored(root: &Path) {
         ..WorldOptions::small()
     };
     let world = World::make(&options, &mut Quiet).unwrap();
-    let rows =
-        DatasetOptions { rows: 4000, seed: 5, dtype: storage::Dtype::F32, ..DatasetOptions::default() };
+    let rows = DatasetOptions {
+        rows: 4000,
+        seed: 5,
+        dtype: storage::Dtype::F32,
+        generated: loss.is_some(),
+        loss,
+        ..DatasetOptions::default()
+    };
     dataset::write(&world, &rows, &root.join("data"), &mut Quiet).unwrap();
     let config = TrainConfig {
         d_sae: Some(24),
@@ -70,7 +78,7 @@ fn rows(window: &Window, of: &str) -> Vec<(u32, String)> {
 #[test]
 fn what_was_found_of_a_world_is_what_the_files_hold() {
     let folder = tempfile::tempdir().unwrap();
-    scored(folder.path());
+    scored(folder.path(), None);
     let run = folder.path().join("run");
     let (found, world): (Vec<ScoredFeatureRow>, Vec<TrueFeatureRow>) =
         (read(&run, FEATURES), read(&run, WORLD));
@@ -79,6 +87,7 @@ fn what_was_found_of_a_world_is_what_the_files_hold() {
     wait_for_part(&mut window, "24 features against 40 of the world world");
     let score = storage::truth::TruthScore::read(&run).unwrap().unwrap();
     wait_for(&mut window, &format!("{:.3}", score.mcc));
+    assert!(window.query_by_label("loss recovered").is_none(), "no loss is planted");
     // The tree leads here too.
     wait_for(&mut window, "Truth of run");
 
@@ -116,7 +125,7 @@ fn what_was_found_of_a_world_is_what_the_files_hold() {
 #[test]
 fn a_damaged_score_names_the_command_that_makes_it_again() {
     let folder = tempfile::tempdir().unwrap();
-    scored(folder.path());
+    scored(folder.path(), None);
     let run = folder.path().join("run");
     fixtures::damage::truncate(&run.join(FOLDER).join(FEATURES));
     let place = Some(Place::Truth { run });
@@ -124,4 +133,17 @@ fn a_damaged_score_names_the_command_that_makes_it_again() {
     wait_for_part(&mut window, "features.parquet");
     wait_for(&mut window, "Score against its world");
     wait_for_part(&mut window, "Copy command sae synth score");
+}
+
+#[test]
+fn what_is_left_of_a_planted_loss_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    scored(folder.path(), Some(LossOptions { share: 0.5, seed: 1 }));
+    let run = folder.path().join("run");
+    let loss = storage::truth::TruthScore::read(&run).unwrap().unwrap().loss.unwrap();
+    let place = Some(Place::Truth { run });
+    let mut window = window(Options { folder: Some(folder.path().to_owned()), place, ..options() });
+    wait_for(&mut window, "loss recovered");
+    wait_for(&mut window, &format!("{:.3} / {:.3}", loss.at_reconstructions, loss.at_rows));
+    wait_for(&mut window, &format::quality(loss.f1));
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! with the feature's direction d_j, mean magnitude m_j and rate r_j, and t_j = 1 on rows where it fires. μ_j and v_j are mean and variance of
-//! d_j·x on rows where it does not: were they those of a normal number, no reader along d_j could be better. What other features put along d_j
+//! d_j·x on rows where it does not: the best reader along d_j if both kinds of rows were normal with that variance. What other features put along d_j
 //! makes it err, as superposition does in a model. A dictionary serves the loss if its reconstructions leave it as it was.
 
 use kernels::chance::{Purpose, choose, generator};

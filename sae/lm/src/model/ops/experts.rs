@@ -78,7 +78,7 @@ pub struct ExpertWeights {
 }
 
 impl ExpertWeights {
-    /// In single precision; what they are is said at the fields.
+    /// Weights in single precision; the fields say what each of them is.
     pub fn new(
         gate_up: Tensor,
         down: Tensor,
