@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sae::Quiet;
 use sae::audit::AuditOptions;
-use sae::dictionary::prune::Coder;
-use sae::dictionary::{Dictionary, DictionaryInfo, Normalisation, Selection};
+use sae::dictionary::recode::Coding;
+use sae::dictionary::{Coder, Dictionary, DictionaryInfo, Finish, Normalisation, Selection};
 use sae::evaluate::EvaluateOptions;
 use sae::synth::dataset::{self, DatasetOptions};
 use sae::synth::loss::{LossOptions, PlantedLoss};
@@ -225,7 +225,8 @@ fn of_rows(world: &World, rows: Vec<f32>, threshold: f32) -> Dictionary {
 
 fn scored(world: &World, dictionary: &Dictionary, prune_below: Option<f32>, rows: u64) -> Scored {
     let options = ScoreOptions { rows, ..ScoreOptions::default() };
-    truth::score(world, None, Coder { dictionary, prune_below }, &options, &mut Quiet).unwrap()
+    let finish = prune_below.map_or(Finish::AsTheyAre, Finish::Pruned);
+    truth::score(world, None, Coder { dictionary, finish }, &options, &mut Quiet).unwrap()
 }
 
 /// By SAELens's sampler, over 100,000 of its rows: the first 512 true directions with one threshold of 3.5 have F1 0.881, three draws
@@ -335,7 +336,7 @@ fn audited(run: &Path) {
     assert!(audit.fve <= audit.fve_refitted + 1e-9 && audit.fve_refitted <= audit.fve_best + 1e-9);
     assert!((audit.gap - audit.gap_of_codes - audit.gap_of_choice).abs() < 1e-12);
     let names: Vec<&str> = found.codings.iter().map(|row| row.coding.as_str()).collect();
-    assert_eq!(names, ["encoder", "pursuit", "soft", "hard", "half", "firm", "log-sum", "best"]);
+    assert_eq!(names, ["encoder", "pursuit", "soft", "hard", "half", "firm", "log-sum", "posterior", "best"]);
     assert!(
         (found.codings[0].shared - 1.0).abs() < 1e-12
             && found.codings.iter().all(|row| row.l0 <= audit.l0 + 1e-9)
@@ -365,14 +366,24 @@ fn stored_and_generated_rows_train_the_same_dictionary_and_score_the_same() {
         let run = dir.path().join(format!("run-{generated}"));
         sae::train::run(&config, &data, &run, false, &mut Quiet).unwrap();
         let options = EvaluateOptions { tokens: Some(1000), ..EvaluateOptions::default() };
-        let extras = sae::evaluate::Extras { prune: Some(0.4), ..Default::default() };
+        let recode = Some(Coding::Pursuit);
+        let extras = sae::evaluate::Extras { prune: Some(0.4), recode, ..Default::default() };
         let measured = sae::evaluate::many(std::slice::from_ref(&run), extras, &options, &mut Quiet).unwrap();
         let (core, pruned) = (measured.runs[0].clone(), measured.pruned[0].0.clone());
         assert!(pruned.l0 < core.l0 && pruned.pruned_below.unwrap() > 0.0 && core.pruned_below.is_none());
         assert!(run.join("evaluation/pruned.json").exists());
+        let recoded = measured.recoded[0].0.clone();
+        assert!(recoded.fve > core.fve && recoded.l0 <= core.l0 && core.recoded.is_none());
+        assert_eq!(recoded.recoded.as_deref(), Some("pursuit"));
+        assert!(run.join("evaluation/recoded.json").exists());
+        let options = ScoreOptions { rows: 2000, recode: Some(Coding::Posterior), ..ScoreOptions::default() };
+        let posterior = truth::run(&run, &options, &mut Quiet).unwrap().score;
+        assert_eq!(posterior.recoded.as_deref(), Some("posterior"));
         let score =
             truth::run(&run, &ScoreOptions { rows: 2000, ..ScoreOptions::default() }, &mut Quiet).unwrap();
         assert_eq!(storage::truth::TruthScore::read(&run).unwrap().unwrap(), score.score);
+        assert!(posterior.fve > score.score.fve && posterior.l0 <= score.score.l0);
+        assert!(run.join("truth/recoded/truth.json").exists(), "a score replaces no other");
         audited(&run);
         results.push((
             weights(&run),
@@ -399,7 +410,7 @@ fn a_planted_loss_is_served_by_the_features_that_it_reads() {
         let rows: Vec<f32> = rows.filter(|(_, m)| **m == wanted).flat_map(|(row, _)| row.to_vec()).collect();
         let options = ScoreOptions { rows: 4000, ..ScoreOptions::default() };
         let dictionary = of_rows(&world, rows, 2.5);
-        let coder = Coder { dictionary: &dictionary, prune_below: None };
+        let coder = Coder::from(&dictionary);
         truth::score(&world, Some(&loss), coder, &options, &mut Quiet).unwrap().score.loss.unwrap()
     };
     let (read, others) = (of(true), of(false));

@@ -25,7 +25,8 @@ row! {
     /// One way to find codes for the decoder, with at most as many features per token as the encoder takes.
     AuditCodingRow columns AuditCodingColumns {
         /// `encoder`, `pursuit` (orthogonal matching pursuit), `soft`, `hard`, `half`, `firm` or `log-sum` (iterative thresholding that
-        /// begins with the encoder's codes), or `best` (for each token the one of these with the smallest error).
+        /// begins with the encoder's codes), `posterior` (the most probable support under spikes and slabs, searched from the encoder's), or
+        /// `best` (for each token the one of these with the smallest error).
         coding: String,
         /// Fraction of variance explained by its codes.
         fve: f64,
@@ -37,6 +38,9 @@ row! {
         shared: f64,
         /// Share of the tokens on which its refitted codes leave less than the encoder's codes do.
         better: f64,
+        /// Cross-entropy of the model with the reconstructions of its refitted codes in place of the activations, nats per token; null
+        /// without a model.
+        ce: Option<f64>,
     }
 }
 
@@ -92,6 +96,20 @@ record! {
         gap_of_codes: f64,
         /// What of it is the choice of features: `fve_best − fve_refitted`.
         gap_of_choice: f64,
+        /// Cross-entropy of the model as it is, nats per token. This and all below: null without a model.
+        ce_clean: Option<f64>,
+        /// … with the reconstructions of the encoder's codes in place of the activations.
+        ce: Option<f64>,
+        /// … of the best codes of 0 or more on the encoder's features.
+        ce_refitted: Option<f64>,
+        /// … of the best coding: the smallest error, which need not be the smallest loss.
+        ce_best: Option<f64>,
+        /// Tokens whose predictions were compared.
+        #[serde(default)]
+        predicted_tokens: u64,
+        /// `bf16` if the model multiplied with its weights in bfloat16; missing if in single precision.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        compute: Option<String>,
     }
 }
 

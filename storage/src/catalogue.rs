@@ -227,6 +227,10 @@ fn run() -> FolderDoc {
                 "evaluation/pruned.json, pruned-documents.parquet",
                 "As `core.json` and `documents.parquet`, of the dictionary with leave-one-out pruning.",
             ),
+            other(
+                "evaluation/recoded.json, recoded-documents.parquet",
+                "As `core.json` and `documents.parquet`, with codes that were searched for from the dictionary's own.",
+            ),
             record::<evaluation::BaselineEvaluation>("evaluation/pca.json, a list"),
             table::<evaluation::EvaluatedDocumentRow>("evaluation/documents.parquet"),
             other(
@@ -308,12 +312,12 @@ fn run() -> FolderDoc {
             table::<fields::FieldRow>("fields/fields.parquet"),
             other("fields/fields.png", "All fields as one picture, each on its own scale."),
             with_note(
-                record::<truth::TruthScore>("truth/truth.json, truth/pruned/truth.json"),
+                record::<truth::TruthScore>("truth/truth.json; also in truth/pruned, truth/recoded"),
                 "Only of a dictionary of a made world.",
             ),
-            record::<truth::PlantedLossScore>("truth/truth.json, truth/pruned/truth.json, `loss`"),
-            table::<truth::ScoredFeatureRow>("truth/features.parquet, truth/pruned/features.parquet"),
-            table::<truth::TrueFeatureRow>("truth/world.parquet, truth/pruned/world.parquet"),
+            record::<truth::PlantedLossScore>("truth/truth.json, `loss`"),
+            table::<truth::ScoredFeatureRow>("truth/features.parquet; also in truth/pruned, truth/recoded"),
+            table::<truth::TrueFeatureRow>("truth/world.parquet; also in truth/pruned, truth/recoded"),
         ],
     }
 }

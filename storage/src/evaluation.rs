@@ -25,6 +25,8 @@ pub const CORE: &str = "core.json";
 pub const BY_THRESHOLD: &str = "threshold.json";
 /// The [`Evaluation`] of the dictionary with leave-one-out pruning.
 pub const PRUNED: &str = "pruned.json";
+/// The [`Evaluation`] of the dictionary with codes that were searched for from its own.
+pub const RECODED: &str = "recoded.json";
 /// A list of [`BaselineEvaluation`].
 pub const BASELINES: &str = "pca.json";
 
@@ -34,6 +36,8 @@ pub const DOCUMENTS: &str = "documents.parquet";
 pub const DOCUMENTS_BY_THRESHOLD: &str = "threshold-documents.parquet";
 /// The [`EvaluatedDocumentRow`]s of `pruned.json`.
 pub const DOCUMENTS_PRUNED: &str = "pruned-documents.parquet";
+/// The [`EvaluatedDocumentRow`]s of `recoded.json`.
+pub const DOCUMENTS_RECODED: &str = "recoded-documents.parquet";
 
 row! {
     /// What an evaluation found on one document: sums, so that figures over any choice of documents follow (intervals by bootstrap).
@@ -83,6 +87,7 @@ fn documents_of(name: &str) -> &'static str {
     match name {
         BY_THRESHOLD => DOCUMENTS_BY_THRESHOLD,
         PRUNED => DOCUMENTS_PRUNED,
+        RECODED => DOCUMENTS_RECODED,
         _ => DOCUMENTS,
     }
 }
@@ -217,6 +222,10 @@ record! {
         /// if they were not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pruned_below: Option<f64>,
+        /// Codes were searched for from the dictionary's own, with at most as many features per token: by `refit`, `pursuit`, `soft`,
+        /// `hard`, `half`, `firm`, `log-sum`, `posterior` or `best`. Missing if they were not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recoded: Option<String>,
         /// Tokens per context, BOS counted.
         context_length: usize,
         /// Name of the model.

@@ -17,6 +17,8 @@ pub const VERSION: u64 = 1;
 pub const FOLDER: &str = "truth";
 /// The folder of a run that holds its scores with pruned codes.
 pub const PRUNED: &str = "truth/pruned";
+/// The folder of a run that holds its scores with codes that were searched for.
+pub const RECODED: &str = "truth/recoded";
 /// The record; it is written last.
 pub const FILE: &str = "truth.json";
 /// The [`ScoredFeatureRow`]s.
@@ -137,6 +139,9 @@ record! {
         world_features: u64,
         /// Codes were pruned: a feature stayed if its best code, the others being as they are, was more than this; null if not.
         pruned_below: Option<f64>,
+        /// Codes were searched for from the dictionary's own, by the coding of this name; missing if they were not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recoded: Option<String>,
         /// Mean F1 over the dictionary's features; those that never fired count as 0.
         f1: f64,
         /// Mean precision, likewise.

@@ -21,6 +21,10 @@ fn indexed(dir: &Path) {
 }
 
 /// Judges by whether any word of the description is in the passage; explains by the first marked word.
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
+}
+
 fn reader(body: &Value) -> String {
     let system = body["messages"][0]["content"].as_str().unwrap();
     let user = body["messages"][1]["content"].as_str().unwrap();
@@ -87,6 +91,53 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
         if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
     }
     files
+}
+
+/// What an audit says that codes cost the model is what an evaluation with these codes finds, and a prompt shows them.
+#[test]
+fn codes_that_are_searched_for_are_audited_evaluated_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    indexed(dir);
+    let audited = sae(dir, "audit topk --tokens 1200 --all-documents --iterations 100 --json").ok().json();
+    let audit = &audited["audit"];
+    let evaluated =
+        sae(dir, "evaluate topk --recode pursuit --tokens 1200 --all-documents --json").ok().json();
+    let of = |name: &str| {
+        let codings = audited["codings"].as_array().unwrap();
+        codings.iter().find(|row| row["coding"] == name).unwrap().clone()
+    };
+    let near = |a: &Value, b: &Value| {
+        let (a, b) = (number(a), number(b));
+        assert!((a - b).abs() < 2e-3, "{a} is not {b}");
+    };
+    let (own, pursued) = (&evaluated["run"][0], &evaluated["recoded"][0]);
+    near(&audit["fve"], &own["fve"]);
+    near(&audit["ce"], &own["ce_reconstructed"]);
+    near(&audit["ce_clean"], &own["ce_clean"]);
+    near(&of("pursuit")["fve_refitted"], &pursued["fve"]);
+    near(&of("pursuit")["ce"], &pursued["ce_reconstructed"]);
+    assert_eq!(audit["predicted_tokens"], own["predicted_tokens"]);
+    assert!(number(&pursued["fve"]) > number(&own["fve"]), "{pursued}");
+    near(&of("best")["ce"], &audit["ce_best"]);
+    near(&of("encoder")["ce"], &audit["ce_refitted"]);
+    let read = sae(dir, "evaluate topk --recode refit --tokens 1200 --all-documents --json").ok().json();
+    near(&read["recoded"][0]["ce_reconstructed"], &audit["ce_refitted"]);
+
+    let without = sae(dir, "audit topk --tokens 300 --all-documents --no-model --json").ok().json();
+    assert!(without["audit"]["ce"].is_null() && without["codings"][0]["ce"].is_null(), "{without}");
+    let active = |options: &str| -> Vec<Value> {
+        let line = format!("prompt topk --text court {options} --json");
+        let shown = sae(dir, &line).ok().json();
+        shown["tokens"].as_array().unwrap().iter().map(|token| token["features"].clone()).collect()
+    };
+    let (own, pursued, posterior) =
+        (active(""), active("--recode pursuit"), active("--recode posterior --data data"));
+    assert!(own != pursued && own != posterior);
+    for (own, found) in own.iter().zip(pursued.iter().chain(&posterior)) {
+        assert!(found.as_array().unwrap().len() <= own.as_array().unwrap().len(), "{found}");
+    }
+    sae(dir, "evaluate topk --recode better").refused(2, &["expected one of refit, pursuit"]);
 }
 
 /// The embedded mixture of experts and a small ReLU model, whose units are 0 half of the time.

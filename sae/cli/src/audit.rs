@@ -1,10 +1,10 @@
 //! `sae audit`: what an encoder loses.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::inputs::RunInputs;
 use super::{Output, Session};
+use lm::model::Compute;
 use sae::Result;
 use sae::audit::{self, AuditOptions};
 use storage::audit::AuditFeatureRow;
@@ -14,15 +14,19 @@ const SHOWN: usize = 5;
 
 /// Measure what a dictionary's encoder loses: search better codes for the same decoder with as many features per token
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sae audit topk\n  sae audit topk --tokens 20000 --json\n\n\
-    Of a run the tables are kept in RUN/audit; docs/known-truth.md says what they mean.")]
+#[command(
+    after_help = "Examples:\n  sae audit topk\n  sae audit topk --tokens 20000 --json\n  sae audit topk --no-model      # without the loss\n\n\
+    Of a run the tables are kept in RUN/audit; docs/known-truth.md says what they mean."
+)]
 pub struct Command {
     /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
     #[arg(value_name = "SOURCE")]
     run: String,
-    /// The dataset [default: the one that the run was trained on]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    inputs: RunInputs,
+    /// In what numbers the model multiplies with its weights: f32 or bf16 [default: as when the dataset was made]
+    #[arg(long, value_name = "NUMBERS", conflicts_with = "no_model")]
+    compute: Option<Compute>,
     /// Tokens at most
     #[arg(long, default_value_t = 4096)]
     tokens: u64,
@@ -42,7 +46,9 @@ impl Command {
     pub fn run(self, session: &mut Session) -> Result<Output> {
         let run = session.source(&self.run)?;
         let options = AuditOptions {
-            data: self.data,
+            model: self.inputs.model.choice(session)?,
+            data: self.inputs.data,
+            compute: self.compute,
             tokens: self.tokens,
             all_documents: self.all_documents,
             seed: session.seed.unwrap_or_default(),
@@ -64,11 +70,19 @@ impl Command {
                 a.gap, a.gap_of_codes, a.gap_of_choice
             ),
         );
+        if let (Some(clean), Some(own), Some(best)) = (a.ce_clean, a.ce, a.ce_best) {
+            let figures = format!(
+                "{own:.4}, with the best codes {best:.4}, clean {clean:.4}; {} predictions",
+                a.predicted_tokens
+            );
+            output.row("CE", figures);
+        }
         for c in &audited.codings {
+            let ce = c.ce.map_or_else(String::new, |ce| format!(", CE {ce:.4}"));
             output.row(
                 &format!("  {}", c.coding),
                 format!(
-                    "FVE {:.4}, refitted {:.4}, L0 {:.1}, {:.1} % of the encoder's features, better on {:.1} % of tokens",
+                    "FVE {:.4}, refitted {:.4}{ce}, L0 {:.1}, {:.1} % of the encoder's features, better on {:.1} % of tokens",
                     c.fve,
                     c.fve_refitted,
                     c.l0,

@@ -8,6 +8,7 @@ use super::latent::ModelName;
 use super::progress::count;
 use super::shards::{self, Part, Sharded};
 use super::{Output, Session};
+use sae::dictionary::recode::Coding;
 use sae::latent::{BarsOptions, write_bars};
 use sae::synth::dataset::{self, DatasetOptions};
 use sae::synth::loss::LossOptions;
@@ -24,7 +25,7 @@ const SHOWN_ROWS: u64 = 20_000;
 #[command(
     after_help = "Examples:\n  sae synth make --out world\n  sae synth rows world --rows 6000000 --generate --out data\n  \
     sae train --data data --d-sae 512 --k 8 --method mutual-choice --tokens 6000000 --out batchtopk\n  \
-    sae synth score batchtopk --prune\n\nSeveral machines: `sae synth rows` with --shard 0/8 to 7/8, then with --merge.\ndocs/known-truth.md says what the figures mean."
+    sae synth score batchtopk --prune\n  sae synth score batchtopk --recode posterior\n\nSeveral machines: `sae synth rows` with --shard 0/8 to 7/8, then with --merge.\ndocs/known-truth.md says what the figures mean."
 )]
 pub struct Command {
     #[command(subcommand)]
@@ -155,6 +156,10 @@ struct Score {
     /// medians of the dictionary's codes [default without a number: 0.4]
     #[arg(long, value_name = "MEDIANS", num_args = 0..=1, require_equals = true, default_missing_value = "0.4")]
     prune: Option<f64>,
+    /// With codes that are searched for from the dictionary's own, with at most as many features per row: refit (the best sizes on the
+    /// same features), pursuit, soft, hard, half, firm, log-sum (iterative thresholding), posterior (the most probable features), best
+    #[arg(long, value_name = "CODING", conflicts_with = "prune")]
+    recode: Option<Coding>,
 }
 
 /// Write pictures of made-up bars as a dataset, for `sae latent`
@@ -313,6 +318,7 @@ impl Score {
             rows: self.rows,
             seed: session.seed.unwrap_or_default(),
             prune: self.prune,
+            recode: self.recode,
         };
         let scored = truth::run(&run, &options, &mut session.progress)?;
         let s = &scored.score;
@@ -351,6 +357,9 @@ impl Score {
         }
         if let Some(below) = s.pruned_below {
             output.row("pruned below", format!("{below:.3}"));
+        }
+        if let Some(coding) = &s.recoded {
+            output.row("codes searched by", coding);
         }
         Ok(output)
     }

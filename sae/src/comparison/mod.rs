@@ -203,7 +203,7 @@ fn evaluate_pool(
         ));
         let runs: Vec<PathBuf> = some.iter().map(|&place| candidates[pool[place]].path.clone()).collect();
         let extras = match n {
-            0 => Extras { pca: &pca, controls: &controls, threshold: true, prune: None },
+            0 => Extras { pca: &pca, controls: &controls, threshold: true, ..Extras::default() },
             _ => Extras { threshold: true, ..Extras::default() },
         };
         let measured = evaluate::many(&runs, extras, &evaluate, progress)?;

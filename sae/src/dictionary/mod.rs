@@ -18,6 +18,7 @@
 //! [`Dictionary::save`] and [`Dictionary::load`].
 
 pub mod allocation;
+mod coder;
 mod codes;
 pub(crate) mod cosine;
 pub(crate) mod cross_layer;
@@ -30,6 +31,7 @@ mod own;
 mod pick;
 pub mod prune;
 pub(crate) mod pursuit;
+pub mod recode;
 pub(crate) mod refined;
 mod saelens;
 pub mod score;
@@ -41,6 +43,7 @@ mod target;
 pub(crate) mod weights;
 mod whitening;
 
+pub use coder::{Coder, Finish};
 pub use codes::{ByFeature, Codes};
 pub use cosine::Cosine;
 pub use cross_layer::CrossLayerTranscoder;

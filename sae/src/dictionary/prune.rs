@@ -9,31 +9,6 @@ use kernels::wide::{dot, norm};
 /// Rows of one task.
 const ROWS: usize = 64;
 
-/// A dictionary as it is used on activations: its codes, or those that pruning leaves.
-#[derive(Debug, Clone, Copy)]
-pub struct Coder<'a> {
-    /// The dictionary.
-    pub dictionary: &'a Dictionary,
-    /// What leaving a feature out must cost for it to stay, in units of activation; `None`: all stay.
-    pub prune_below: Option<f32>,
-}
-
-impl<'a> From<&'a Dictionary> for Coder<'a> {
-    fn from(dictionary: &'a Dictionary) -> Self {
-        Self { dictionary, prune_below: None }
-    }
-}
-
-impl Coder<'_> {
-    /// What remains of `codes`, which the dictionary gave of `x[n, d_in]`.
-    pub fn finish(&self, codes: Codes, x: &[f32]) -> Codes {
-        match self.prune_below {
-            None => codes,
-            Some(below) => self.dictionary.prune(&codes, x, below),
-        }
-    }
-}
-
 impl Dictionary {
     /// For what prunes codes.
     ///

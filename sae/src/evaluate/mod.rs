@@ -12,7 +12,7 @@ mod cett;
 pub(crate) mod controls;
 mod geometry;
 mod layers;
-mod passes;
+pub(crate) mod passes;
 mod pca;
 pub(crate) mod pruned;
 mod reconstruction;
@@ -23,6 +23,7 @@ mod stand_in;
 mod tests;
 mod threshold;
 mod together;
+pub(crate) mod training;
 mod transcoder;
 
 use std::path::{Path, PathBuf};
@@ -37,12 +38,12 @@ pub use reconstruction::{Figures, QUANTILES, Reconstruction};
 pub(crate) use splice::is_within;
 pub use splice::{Energy, Splice, SpliceAt};
 pub use storage::evaluation::{
-    BY_THRESHOLD, Baseline, BaselineEvaluation, EvaluatedDocumentRow, Evaluation, FORMAT, PRUNED,
+    BY_THRESHOLD, Baseline, BaselineEvaluation, EvaluatedDocumentRow, Evaluation, FORMAT, PRUNED, RECODED,
 };
 pub use together::{TogetherEvaluation, data_of, together};
 
-use crate::dictionary::prune::Coder;
-use crate::dictionary::{Dictionary, Selection};
+use crate::dictionary::recode::{self, Coding};
+use crate::dictionary::{Coder, Dictionary, Finish, Selection};
 use crate::rows::{Choice, ModelChoice, Subject, choose, documents, is_run, load_model};
 use crate::{Error, Progress, Result};
 use by_document::ByDocument;
@@ -87,7 +88,7 @@ impl Default for EvaluateOptions {
 
 impl EvaluateOptions {
     /// The model, if there is to be one.
-    fn load_model(&self, manifest: &Manifest) -> Result<Option<LanguageModel>> {
+    pub(crate) fn load_model(&self, manifest: &Manifest) -> Result<Option<LanguageModel>> {
         let mut model = load_model(&self.model, manifest)?;
         if let (Some(model), Some(compute)) = (&mut model, self.compute) {
             model.set_compute(compute);
@@ -116,6 +117,8 @@ pub struct Measured {
     pub by_threshold: Vec<Option<WithDocuments>>,
     /// Of each run, with leave-one-out pruning; empty if it was not asked for.
     pub pruned: Vec<WithDocuments>,
+    /// Of each run, with codes that were searched for; empty if it was not asked for.
+    pub recoded: Vec<WithDocuments>,
     /// Of the baselines.
     pub baselines: Vec<BaselineEvaluation>,
     /// Their documents.
@@ -138,6 +141,8 @@ pub struct Extras<'a> {
     pub threshold: bool,
     /// Runs with leave-one-out pruning, below so many medians of their codes; kept in `RUN/evaluation/pruned.json`.
     pub prune: Option<f64>,
+    /// Runs with codes that are searched for from their own; kept in `RUN/evaluation/recoded.json`.
+    pub recode: Option<Coding>,
 }
 
 /// Evaluates several runs on the same documents: rows are read once, and the model runs once as it is, with zeros and with the mean,
@@ -194,6 +199,16 @@ pub fn many(
         let multiple = extras.prune.unwrap_or_default();
         pruned.push(pruned::coder(&subject.dictionary, dataset, multiple, limit, options.seed)?);
     }
+    let mut recoders = Vec::new();
+    for (subject, coding) in subjects.iter().filter_map(|subject| Some((subject, extras.recode?))) {
+        let how = (coding, recode::ITERATIONS);
+        recoders.push(training::recoder(&subject.dictionary, dataset, how, limit, options.seed)?);
+    }
+    let recoded = subjects.iter().zip(&recoders);
+    let recoded = recoded.map(|(subject, recoder)| Coder {
+        dictionary: &subject.dictionary,
+        finish: Finish::Recoded(recoder),
+    });
     let dictionaries: Vec<Coder<'_>> = subjects
         .iter()
         .map(|subject| &subject.dictionary)
@@ -201,9 +216,15 @@ pub fn many(
         .chain(baselines.iter().map(|(.., dictionary)| dictionary))
         .map(Coder::from)
         .chain(pruned)
+        .chain(recoded)
         .collect();
     let mut measured = measure(dataset, &dictionaries, limit, options, progress)?;
     let mut found = Measured::default();
+    for (evaluated, (subject, run)) in
+        measured.split_off(measured.len() - recoders.len()).into_iter().zip(subjects.iter().zip(runs))
+    {
+        found.recoded.push(keep(subject, run, RECODED, evaluated)?);
+    }
     let first_pruned = measured.len() - if extras.prune.is_some() { subjects.len() } else { 0 };
     for (evaluated, (subject, run)) in
         measured.split_off(first_pruned).into_iter().zip(subjects.iter().zip(runs))
@@ -270,14 +291,15 @@ fn keep(
     Ok((evaluation, documents))
 }
 
-/// Evaluates the run in `run_dir` and what else is wanted: PCA with as many numbers per token as the run has features, kept in
-/// `RUN/evaluation/pca.json`, one threshold, and pruning below so many medians of the codes.
+/// Evaluates the run in `run_dir` and what else is wanted: `pca` with as many numbers per token as the run has features, kept in
+/// `RUN/evaluation/pca.json`, and what `extras` asks for.
 ///
 /// # Errors
 /// As [`many`].
 pub fn run_with_extras(
     run_dir: &Path,
-    (pca, threshold, prune): (bool, bool, Option<f64>),
+    pca: bool,
+    extras: Extras<'_>,
     options: &EvaluateOptions,
     progress: &mut dyn Progress,
 ) -> Result<Measured> {
@@ -288,7 +310,7 @@ pub fn run_with_extras(
         let evaluation = run(run_dir, &alone, progress)?;
         numbers.push((evaluation.l0.round() as usize).max(1));
     }
-    let extras = Extras { pca: &numbers, threshold, prune, ..Extras::default() };
+    let extras = Extras { pca: &numbers, ..extras };
     let measured = many(&[run_dir.to_owned()], extras, options, progress)?;
     if pca && is_run(run_dir) {
         storage::evaluation::write_baselines(run_dir, &measured.baselines)?;
@@ -344,7 +366,7 @@ fn measure_together(
         let energy = pass.left_out_energy + sums.mean_energy() * sums.rows() as f64;
         evaluation.left_out_mass = (energy > 0.0).then(|| pass.left_out_energy / energy);
         evaluation.norm_limit = limit;
-        evaluation.pruned_below = coder.prune_below.map(f64::from);
+        (evaluation.pruned_below, evaluation.recoded) = (coder.pruned_below(), coder.recoded());
         evaluations.push(evaluation);
     }
     let by_document = std::mem::take(&mut pass.by_document);
@@ -404,7 +426,7 @@ pub(crate) fn chosen_tokens(dataset: &Dataset, options: &EvaluateOptions) -> Res
     Ok(choose_documents(dataset, options)?.tokens)
 }
 
-fn hook_of(dataset: &Dataset) -> Result<Hook> {
+pub(crate) fn hook_of(dataset: &Dataset) -> Result<Hook> {
     let named = dataset.manifest().hook.as_deref().ok_or_else(|| {
         Error::request(format!("{} does not say at which hook it was taken", dataset.dir().display()))
     })?;
@@ -412,7 +434,7 @@ fn hook_of(dataset: &Dataset) -> Result<Hook> {
 }
 
 /// The numbers that the model multiplies in, where they are not those of single precision.
-fn named_compute(model: Option<&LanguageModel>) -> Option<String> {
+pub(crate) fn named_compute(model: Option<&LanguageModel>) -> Option<String> {
     model.map(LanguageModel::compute).filter(|compute| !compute.is_f32()).map(|compute| compute.to_string())
 }
 

@@ -7,7 +7,7 @@ use super::behaviour::{Behaviour, Replacement};
 use super::by_document::ByDocument;
 use super::reconstruction::Reconstruction;
 use super::splice::{Energy, Splice, SpliceAt, is_within};
-use crate::dictionary::prune::Coder;
+use crate::dictionary::Coder;
 use crate::rows::{Choice, RowBatch, RowReader};
 use crate::{Error, Progress, Result};
 use kernels::wide::dot;

@@ -2,16 +2,10 @@
 
 use storage::Dataset;
 
-use super::splice::is_within;
+use super::training;
 use crate::Result;
-use crate::dictionary::Dictionary;
-use crate::dictionary::prune::{Coder, threshold};
-use crate::rows::{RowReader, choose, documents};
-
-/// Rows that the median code is taken from, in whole documents.
-const TOKENS: u64 = 20_000;
-/// Rows read at a time.
-const BATCH: usize = 8192;
+use crate::dictionary::prune::threshold;
+use crate::dictionary::{Coder, Dictionary, Finish};
 
 /// `dictionary`, pruned as [`limit_on`] says.
 pub(super) fn coder<'a>(
@@ -21,7 +15,8 @@ pub(super) fn coder<'a>(
     limit: Option<f32>,
     seed: u64,
 ) -> Result<Coder<'a>> {
-    Ok(Coder { dictionary, prune_below: Some(limit_on(dictionary, dataset, multiple, limit, seed)?) })
+    let finish = Finish::Pruned(limit_on(dictionary, dataset, multiple, limit, seed)?);
+    Ok(Coder { dictionary, finish })
 }
 
 /// What `multiple` medians of the codes of `dictionary` are on training rows of `dataset` that have at most the norm `limit`.
@@ -36,13 +31,5 @@ pub(crate) fn limit_on(
     seed: u64,
 ) -> Result<f32> {
     dictionary.needs_prunable_codes()?;
-    let training = documents(dataset)?.into_iter().filter(|(row, _)| !row.held_out);
-    let choice = choose(&training.map(|(_, which)| which).collect::<Vec<_>>(), Some(TOKENS), seed);
-    let mut reader = RowReader::new(dataset, &choice.ranges, BATCH, dictionary.d_in)?;
-    let mut rows = Vec::new();
-    while let Some(batch) = reader.next_batch()? {
-        let within = batch.activations.chunks_exact(dictionary.d_in).filter(|row| is_within(row, limit));
-        rows.extend(within.flatten().copied());
-    }
-    threshold(dictionary, &rows, multiple)
+    threshold(dictionary, &training::rows(dataset, dictionary.d_in, limit, seed)?, multiple)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::dictionary::prune::Coder;
+use crate::dictionary::Coder;
 use crate::dictionary::{Codes, Dictionary};
 use crate::{Error, Result};
 use kernels::feature::norm_squared;
@@ -27,6 +27,15 @@ pub enum Splice<'a> {
         least: f32,
         /// Codes that were left out, and all.
         counts: &'a mut (u64, u64),
+    },
+    /// What codes that are known make takes its place.
+    Coded {
+        /// The dictionary.
+        dictionary: &'a Dictionary,
+        /// Codes of all tokens, of this batch and others.
+        codes: &'a Codes,
+        /// The row of `codes` of each place in the batch; the activation stays where there is none.
+        rows: &'a [Option<usize>],
     },
     /// This vector takes its place, `[d]`.
     Constant(&'a [f32]),
@@ -135,6 +144,16 @@ impl Splice<'_> {
                 let reconstructed = dictionary.decode_with(&kept, &rows);
                 for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
                     values[i * d..(i + 1) * d].copy_from_slice(row);
+                }
+            }
+            Self::Coded { dictionary, codes, rows } => {
+                for (i, row) in places.iter().filter_map(|&i| Some((i, rows[i]?))) {
+                    let mut alone = Codes::default();
+                    let (features, of_row) = codes.row(row);
+                    alone.push_row(features, of_row);
+                    let value = &mut values[i * d..(i + 1) * d];
+                    let made = dictionary.decode_with(&alone, value);
+                    value.copy_from_slice(&made);
                 }
             }
             Self::Constant(vector) => {

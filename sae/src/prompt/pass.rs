@@ -118,7 +118,7 @@ impl Prompter {
         let d = self.dictionary.d_in;
         let mut values: Vec<f32> = value.flatten_all()?.to_vec1()?;
         let rows = &mut values[batch.first * d..(batch.first + batch.tokens) * d];
-        let codes = self.dictionary.encode(rows);
+        let codes = self.codes(rows);
         let mut deltas = vec![0.0; batch.tokens];
         for (token, row) in rows.chunks_exact_mut(d).enumerate() {
             if self.is_left_out(row) {

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use storage::Run;
+use storage::{Dataset, Run};
 
-use crate::dictionary::Dictionary;
+use crate::dictionary::recode::{self, Coding, Recoder};
+use crate::dictionary::{Codes, Dictionary};
+use crate::evaluate::training;
 use crate::rows::{InModel, ModelChoice, Source};
 use crate::{Error, Result};
 use lm::model::{Compute, Hook, LanguageModel, shown};
@@ -21,6 +23,8 @@ pub struct Prompter {
     pub(super) maxima: Option<Vec<f32>>,
     /// The mean of each feature over all indexed tokens, those on which it does not fire included, `[F]`, if there is an index.
     pub(super) means: Option<Vec<f32>>,
+    /// How codes are searched for from the dictionary's own, if they are.
+    recoder: Option<Recoder>,
     shown: Vec<String>,
     bytes: Vec<Vec<u8>>,
 }
@@ -88,12 +92,47 @@ impl Prompter {
         }
         let bytes = model.tokenizer().token_bytes();
         let shown = bytes.iter().map(|bytes| shown(bytes)).collect();
-        Ok(Self { dictionary, model, hook, norm_limit, maxima, means: None, shown, bytes })
+        Ok(Self { dictionary, model, hook, norm_limit, maxima, means: None, recoder: None, shown, bytes })
     }
 
     /// Lets the model multiply in `compute` instead of the numbers that made the dataset.
     pub fn set_compute(&mut self, compute: Compute) {
         self.model.set_compute(compute);
+    }
+
+    /// Takes codes that are searched for from the dictionary's own instead of these. Where `coding` asks how features behave, that is
+    /// measured on training rows of `data`.
+    ///
+    /// # Errors
+    /// As [`Recoder::new`]; a dataset that is asked for and missing, or whose rows cannot be read.
+    pub fn search_codes(&mut self, coding: Coding, data: Option<&Dataset>) -> Result<()> {
+        let rows = match (coding.needs_slabs(), data) {
+            (false, _) => Vec::new(),
+            (true, Some(data)) => training::rows(data, self.dictionary.d_in, self.norm_limit, 0)?,
+            (true, None) => {
+                let name = coding.name();
+                return Err(Error::request(format!(
+                    "{name} needs training rows, on which it is measured how features behave"
+                ))
+                .with_remedy("give the dataset with --data, or take a different coding"));
+            }
+        };
+        self.recoder = Some(Recoder::new(&self.dictionary, coding, recode::ITERATIONS, &rows)?);
+        Ok(())
+    }
+
+    /// The coding that codes are searched for by.
+    pub fn recoded(&self) -> Option<Coding> {
+        self.recoder.as_ref().map(Recoder::coding)
+    }
+
+    /// Codes of `rows[n, d]`.
+    pub(super) fn codes(&self, rows: &[f32]) -> Codes {
+        let own = self.dictionary.encode(rows);
+        match &self.recoder {
+            Some(recoder) => recoder.recode(&self.dictionary, &own, rows),
+            None => own,
+        }
     }
 
     /// The dictionary.

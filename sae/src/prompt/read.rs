@@ -68,7 +68,7 @@ impl Prompter {
         let values: Vec<f32> = value.flatten_all()?.to_vec1()?;
         let rows = &values[batch.first * d..(batch.first + tokens.len()) * d];
         let left_out: Vec<bool> = rows.chunks_exact(d).map(|row| self.is_left_out(row)).collect();
-        let all = self.dictionary.encode(rows);
+        let all = self.codes(rows);
         let mut codes = Codes::default();
         for (token, &left_out) in left_out.iter().enumerate() {
             // Tokens that training left out have no codes: the dictionary never saw such norms.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use storage::truth::{FORMAT, PlantedLossScore, ScoredFeatureRow, TrueFeatureRow, TruthScore, VERSION};
 
-use crate::dictionary::Codes;
-use crate::dictionary::prune::{Coder, threshold};
+use crate::dictionary::prune::threshold;
+use crate::dictionary::recode::{self, Coding, Recoder};
+use crate::dictionary::{Coder, Codes, Finish};
 use crate::evaluate::Reconstruction;
 use crate::partial::Partial;
 use crate::rows::Source;
@@ -20,8 +21,8 @@ use assignment::{assign, cosines};
 
 /// Rows encoded at a time.
 const BATCH: u64 = 8192;
-/// Rows that the measure of pruning is taken from.
-const PRUNING_ROWS: u64 = 20_000;
+/// Rows on which it is measured what is pruned, and how features behave.
+const TRAINING_ROWS: u64 = 20_000;
 
 /// How to score.
 #[derive(Debug, Clone)]
@@ -36,11 +37,13 @@ pub struct ScoreOptions {
     pub seed: u64,
     /// Leave-one-out pruning, in medians of the dictionary's codes; none when `None`.
     pub prune: Option<f64>,
+    /// How codes are searched for from the dictionary's own; not at all when `None`. Pruning and this exclude each other.
+    pub recode: Option<Coding>,
 }
 
 impl Default for ScoreOptions {
     fn default() -> Self {
-        Self { world: None, data: None, rows: 100_000, seed: 0, prune: None }
+        Self { world: None, data: None, rows: 100_000, seed: 0, prune: None, recode: None }
     }
 }
 
@@ -56,7 +59,7 @@ pub struct Scored {
 }
 
 /// Scores the run or foreign dictionary at `path`; of a run the result is kept in `RUN/truth/`,
-/// with pruning in `RUN/truth/pruned/`.
+/// with pruning in `RUN/truth/pruned/`, with codes that were searched for in `RUN/truth/recoded/`.
 ///
 /// # Errors
 /// A dictionary or a world that cannot be read, or of different widths; a dictionary that does not reconstruct its input; pruning of
@@ -83,18 +86,27 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
         .with_remedy("name the world that made its rows with --world"));
     }
     dictionary.needs_its_input("a score against a world")?;
-    let prune_below = match options.prune {
-        None => None,
-        Some(multiple) => {
-            let rows = world.rows(options.seed, 0..PRUNING_ROWS);
-            Some(threshold(dictionary, &rows.activations, multiple)?)
+    let training = || world.rows(options.seed, 0..TRAINING_ROWS).activations;
+    let recoder = match options.recode {
+        Some(coding) => {
+            let rows = if coding.needs_slabs() { training() } else { Vec::new() };
+            Some(Recoder::new(dictionary, coding, recode::ITERATIONS, &rows)?)
         }
+        None => None,
+    };
+    let finish = match (options.prune, &recoder) {
+        (Some(_), Some(_)) => {
+            return Err(Error::request("codes are either pruned or searched for, not both"));
+        }
+        (Some(multiple), None) => Finish::Pruned(threshold(dictionary, &training(), multiple)?),
+        (None, Some(recoder)) => Finish::Recoded(recoder),
+        (None, None) => Finish::AsTheyAre,
     };
     let loss = match &data {
         Some(data) => loss_of(data, &world)?,
         None => None,
     };
-    let coder = Coder { dictionary, prune_below };
+    let coder = Coder { dictionary, finish };
     let mut scored = score(&world, loss.as_ref(), coder, options, progress)?;
     scored.score.world = folder;
     scored.score.world_sha256 = world_sha256;
@@ -105,14 +117,20 @@ pub fn run(path: &Path, options: &ScoreOptions, progress: &mut dyn Progress) -> 
     Ok(scored)
 }
 
-/// Puts the tables in their place, `RUN/truth`, or `RUN/truth/pruned` where codes were pruned. Neither replaces the other.
+/// Puts the tables in their place: `RUN/truth`, `RUN/truth/pruned` where codes were pruned, `RUN/truth/recoded` where they were searched for.
+/// None replaces another.
 fn keep(run: &Path, scored: &Scored) -> Result<()> {
     let score = &scored.score;
-    let place = if score.pruned_below.is_some() { storage::truth::PRUNED } else { storage::truth::FOLDER };
+    let place = match (score.pruned_below, &score.recoded) {
+        (Some(_), _) => storage::truth::PRUNED,
+        (None, Some(_)) => storage::truth::RECODED,
+        (None, None) => storage::truth::FOLDER,
+    };
     let partial = Partial::begin(&run.join(place))?;
     score.write(partial.folder(), &scored.features, &scored.world)?;
-    if score.pruned_below.is_none() {
+    if place == storage::truth::FOLDER {
         partial.keep("pruned")?;
+        partial.keep("recoded")?;
     }
     partial.publish()
 }
@@ -266,7 +284,8 @@ pub fn score(
         seed: options.seed,
         d_sae: features as u64,
         world_features: n as u64,
-        pruned_below: coder.prune_below.map(f64::from),
+        pruned_below: coder.pruned_below(),
+        recoded: coder.recoded(),
         f1: mean(|row| row.f1),
         precision: mean(|row| row.precision),
         recall: mean(|row| row.recall),

@@ -30,14 +30,21 @@ fn lines(ui: &mut Ui, id: &str, rows: &[(String, String)]) {
 fn show_audit(ui: &mut Ui, audit: &Audit) {
     facts::section(ui, "Audit of the encoder");
     let quality = |x: f64| format!("{x:.3}");
-    let rows = [
+    let mut rows = vec![
         ("FVE of its codes", quality(audit.fve)),
         ("FVE of the best codes found", quality(audit.fve_best)),
         ("Amortisation gap", quality(audit.gap)),
         ("… of the codes' size", quality(audit.gap_of_codes)),
         ("… of the choice of features", quality(audit.gap_of_choice)),
     ];
-    lines(ui, "audit", &rows.map(|(name, value)| (name.to_owned(), value)));
+    if let (Some(clean), Some(own), Some(best)) = (audit.ce_clean, audit.ce, audit.ce_best) {
+        rows.push(("CE of the model", quality(clean)));
+        rows.push(("… with its codes", quality(own)));
+        rows.push(("… with the best codes found", quality(best)));
+    }
+    let rows: Vec<(String, String)> =
+        rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    lines(ui, "audit", &rows);
     small(
         ui,
         format!(

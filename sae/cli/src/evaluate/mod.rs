@@ -10,7 +10,8 @@ use clap::Args;
 use super::inputs::RunInputs;
 use super::{Output, Session};
 use lm::model::Compute;
-use sae::evaluate::{self, EvaluateOptions, Evaluation, TogetherEvaluation};
+use sae::dictionary::recode::Coding;
+use sae::evaluate::{self, EvaluateOptions, Evaluation, Extras, TogetherEvaluation};
 use sae::task::TaskOptions;
 use sae::trace::Transcoders;
 use sae::{Result, saebench};
@@ -19,7 +20,7 @@ use storage::cett::{CettRecord, CettSparsity};
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --cett\n  sae evaluate topk --task ioi\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n  sae evaluate clt      # a cross-layer transcoder: every layer, and all of them in place\n\n\
+    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --recode pursuit\n  sae evaluate topk --cett\n  sae evaluate topk --task ioi\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n  sae evaluate clt      # a cross-layer transcoder: every layer, and all of them in place\n\n\
                   Of a run the numbers are kept in RUN/evaluation; of a dictionary of a different program they are only printed."
 )]
 pub struct Command {
@@ -38,15 +39,20 @@ pub struct Command {
     /// many medians of the dictionary's codes [default without a number: 0.4]
     #[arg(long, value_name = "MEDIANS", num_args = 0..=1, require_equals = true, default_missing_value = "0.4")]
     prune: Option<f64>,
+    /// Also with codes that are searched for from the dictionary's own, with at most as many features per token: refit (the best sizes
+    /// on the same features), pursuit, soft, hard, half, firm, log-sum (iterative thresholding), posterior (the most probable
+    /// features), best (the smallest error of all)
+    #[arg(long, value_name = "CODING")]
+    recode: Option<Coding>,
     /// For a transcoder: also what the model loses with these transcoders of other layers and this one in place at once
-    #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "prune", "no_model"])]
+    #[arg(long, num_args = 1.., value_name = "SOURCE", conflicts_with_all = ["pca", "threshold", "prune", "recode", "no_model"])]
     together: Vec<String>,
     /// Also how many of the model's neurons and of the dictionary's codes can be left out: at errors of 1 to 20 % (CETT) and at
     /// a growth of the perplexity of 1, 5 and 10 % (CETT-PPL). On about 8,000 tokens unless --tokens says otherwise
-    #[arg(long, conflicts_with_all = ["pca", "threshold", "together", "no_model"])]
+    #[arg(long, conflicts_with_all = ["pca", "threshold", "recode", "together", "no_model"])]
     cett: bool,
     /// Instead, on a task whose attributes are known: `ioi`, or a file of templates, values and answer
-    #[arg(long, value_name = "TASK", conflicts_with_all = ["cett", "pca", "threshold", "together", "saebench", "no_model", "tokens", "all_documents"])]
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["cett", "pca", "threshold", "prune", "recode", "together", "saebench", "no_model", "tokens", "all_documents"])]
     task: Option<String>,
     /// With --task: prompts to learn from, and prompts to measure on
     #[arg(long, requires = "task", num_args = 2, value_names = ["TRAIN", "TEST"])]
@@ -217,7 +223,7 @@ impl Command {
         if evaluate::is_cross_layer(&run)? {
             return self.layers(&run, &options, session);
         }
-        if self.pca || self.threshold || self.prune.is_some() {
+        if self.pca || self.threshold || self.prune.is_some() || self.recode.is_some() {
             return self.with_extras(&run, &options, session);
         }
         let evaluation = evaluate::run(&run, &options, &mut session.progress)?;
@@ -277,14 +283,17 @@ impl Command {
         evaluate::together(&data, &transcoders, options, &mut session.progress)
     }
 
-    /// With principal components, by one threshold, or pruned.
+    /// With principal components, by one threshold, pruned, or with codes that are searched for.
     fn with_extras(&self, run: &Path, options: &EvaluateOptions, session: &mut Session) -> Result<Output> {
-        let asked = (self.pca, self.threshold, self.prune);
-        let measured = evaluate::run_with_extras(run, asked, options, &mut session.progress)?;
+        let (threshold, prune, recode) = (self.threshold, self.prune, self.recode);
+        let extras = Extras { threshold, prune, recode, ..Extras::default() };
+        let measured = evaluate::run_with_extras(run, self.pca, extras, options, &mut session.progress)?;
         let by_threshold: Vec<_> = measured.by_threshold.iter().map(|e| e.as_ref().map(|(e, _)| e)).collect();
         let pruned: Vec<_> = measured.pruned.iter().map(|(e, _)| e).collect();
+        let recoded: Vec<_> = measured.recoded.iter().map(|(e, _)| e).collect();
         let mut output = Output::new(serde_json::json!({
-            "run": measured.runs, "by_threshold": by_threshold, "pruned": pruned, "baselines": measured.baselines,
+            "run": measured.runs, "by_threshold": by_threshold, "pruned": pruned, "recoded": recoded,
+            "baselines": measured.baselines,
         }));
         for evaluation in &measured.runs {
             rows(evaluation, &mut output);
@@ -294,6 +303,9 @@ impl Command {
         for e in pruned {
             let below = e.pruned_below.unwrap_or_default();
             output.row("pruned", format!("{}, dead {}; below {below:.3}", line(e), e.dead));
+        }
+        for e in recoded {
+            output.row(&format!("by {}", e.recoded.as_deref().unwrap_or_default()), line(e));
         }
         for baseline in &measured.baselines {
             output.row(&format!("{} {}", baseline.baseline, baseline.k), line(&baseline.evaluation));

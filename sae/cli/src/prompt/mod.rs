@@ -12,9 +12,11 @@ use self::show::{Answer, NamedContinuation, Order};
 use super::inputs::ModelOption;
 use super::{Output, Session};
 use lm::model::Compute;
+use sae::dictionary::recode::Coding;
 use sae::lens::Lens;
 use sae::prompt::{Change, Edit, Intervention, Prompter, Reading, Sampling, Scope, Target};
 use sae::{Error, Result};
+use storage::Dataset;
 
 /// Show which features fire on a text, what they do, and what happens if they are changed
 ///
@@ -69,6 +71,11 @@ pub struct Command {
     /// In what numbers the model multiplies with its weights: f32 or bf16 [default: as when the dataset was made]
     #[arg(long, value_name = "NUMBERS")]
     compute: Option<Compute>,
+    /// Take codes that are searched for from the dictionary's own, with at most as many features per token: refit (the best sizes on the
+    /// same features), pursuit, soft, hard, half, firm, log-sum (iterative thresholding), posterior (the most probable features), best
+    /// (the smallest error of all)
+    #[arg(long, value_name = "CODING")]
+    recode: Option<Coding>,
     /// Dataset that names the model and the hook [default: the one the run was trained on]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -106,6 +113,13 @@ impl Command {
         let mut prompter = Prompter::open(&run, self.data.as_deref(), &model)?;
         if let Some(compute) = self.compute {
             prompter.set_compute(compute);
+        }
+        if let Some(coding) = self.recode {
+            let data = match coding.needs_slabs() {
+                true => Some(Dataset::open(&sae::evaluate::data_of(&run, self.data.as_deref())?)?),
+                false => None,
+            };
+            prompter.search_codes(coding, data.as_ref())?;
         }
         let reading = prompter.read(&self.text)?;
         let target = self.target(&prompter, &reading)?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Output;
+use sae::dictionary::recode::Coding;
 use sae::prompt::{
     Attribution, Change, Continuation, Edit, Effect, Maximum, MaximumSource, Prompter, Reading, Sampling,
     Spread, SufficientSet, Target,
@@ -52,6 +53,9 @@ impl Answer<'_> {
         let opened = self.prompter.info();
         output.row("model", &opened.model);
         output.row("at", format!("{}, {} features", opened.hook, opened.d_sae));
+        if let Some(coding) = self.prompter.recoded() {
+            output.row("codes", format!("searched by {}", coding.name()));
+        }
         let losses: Vec<f32> = self.reading.predictions.iter().filter_map(|p| p.loss).collect();
         let loss = match losses.len() {
             0 => String::new(),
@@ -196,6 +200,7 @@ impl Answer<'_> {
         json!({
             "opened": self.prompter.info(),
             "text": self.reading.text,
+            "recoded": self.prompter.recoded().map(Coding::name),
             "effect_on": target,
             "tokens": tokens,
             "changed": effect,

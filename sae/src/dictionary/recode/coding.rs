@@ -1,30 +1,44 @@
 //! Codes of a chunk of tokens by every way that there is, for one decoder.
 
+use std::str::FromStr;
+
 use kernels::encode::products;
 use kernels::shrink::Shrinkage;
 
+use super::Slabs;
 use super::fit::Fit;
 use crate::dictionary::Codes;
 
 /// A way to find codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub enum Coding {
     /// The dictionary's own.
     Encoder,
+    /// The dictionary's own features, with the best sizes of 0 or more.
+    Refit,
     /// Orthogonal matching pursuit.
     Pursuit,
     /// Iterative thresholding from the encoder's codes.
     Thresholding(Shrinkage),
-    /// For each token the one with the smallest error.
+    /// The most probable support, from the encoder's.
+    Posterior,
+    /// For each token the one of all others with the smallest error.
     Best,
 }
 
 impl Coding {
-    /// All of them; the best of the others is last.
+    /// All that an audit compares; the best of the others is last.
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::Encoder, Self::Pursuit];
         all.extend(Shrinkage::ALL.map(Self::Thresholding));
-        all.push(Self::Best);
+        all.extend([Self::Posterior, Self::Best]);
+        all
+    }
+
+    /// Those that can take the place of a dictionary's own codes.
+    pub fn recodings() -> Vec<Self> {
+        let mut all = Self::all();
+        all[0] = Self::Refit;
         all
     }
 
@@ -32,16 +46,41 @@ impl Coding {
     pub fn name(self) -> &'static str {
         match self {
             Self::Encoder => "encoder",
+            Self::Refit => "refit",
             Self::Pursuit => "pursuit",
             Self::Thresholding(shrinkage) => shrinkage.name(),
+            Self::Posterior => "posterior",
             Self::Best => "best",
         }
+    }
+
+    /// Whether it asks how features behave.
+    pub fn needs_slabs(self) -> bool {
+        matches!(self, Self::Posterior | Self::Best)
+    }
+
+    /// Whether it thresholds.
+    pub(super) fn thresholds(self) -> bool {
+        matches!(self, Self::Thresholding(_) | Self::Best)
+    }
+}
+
+impl FromStr for Coding {
+    type Err = String;
+
+    /// One of [`Coding::recodings`] by its name.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = Self::recodings();
+        all.iter().copied().find(|coding| coding.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|coding| coding.name()).collect();
+            format!("expected one of {}", names.join(", "))
+        })
     }
 }
 
 /// The decoder: rows of norm 1, and the largest step that iterative thresholding may take.
 #[derive(Debug)]
-pub(super) struct Decoder<'a> {
+pub struct Decoder<'a> {
     /// `[F, d]`.
     pub rows: &'a [f32],
     /// Width of a row.
@@ -50,11 +89,13 @@ pub(super) struct Decoder<'a> {
     pub step: f64,
     /// Steps of a thresholding.
     pub iterations: usize,
+    /// How features behave; asked for by [`Coding::Posterior`].
+    pub slabs: Option<&'a Slabs>,
 }
 
 /// What a coding gave: codes as it finds them, and the best ones on its features.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub struct Found {
     /// As they were found.
     pub codes: Codes,
     /// Fitted again.
@@ -78,14 +119,30 @@ impl Decoder<'_> {
         let mut all: Vec<Found> = Vec::new();
         for coding in Coding::all() {
             let found = match coding {
-                Coding::Encoder => self.refit(y, own),
-                Coding::Pursuit => self.pursue(y, own),
-                Coding::Thresholding(shrinkage) => self.refit(y, &self.shrink(y, own, shrinkage)),
                 Coding::Best => best(&all),
+                other => self.one(other, y, own),
             };
             all.push(found);
         }
         all
+    }
+
+    /// The same by one of them.
+    pub fn one(&self, coding: Coding, y: &[f32], own: &Codes) -> Found {
+        match coding {
+            Coding::Encoder | Coding::Refit => self.refit(y, own),
+            Coding::Pursuit => self.pursue(y, own),
+            Coding::Thresholding(shrinkage) => self.refit(y, &self.shrink(y, own, shrinkage)),
+            Coding::Posterior => match self.slabs {
+                Some(slabs) => {
+                    let codes = self.most_probable(y, own, slabs);
+                    Found { codes: codes.clone(), ..self.refit(y, &codes) }
+                }
+                // Never: a recoder measures them where a coding needs them.
+                None => self.refit(y, own),
+            },
+            Coding::Best => self.all(y, own).pop().unwrap_or_default(),
+        }
     }
 
     fn refit(&self, y: &[f32], codes: &Codes) -> Found {
@@ -228,8 +285,14 @@ mod tests {
         (rows, y, all)
     }
 
-    fn decoder(rows: &[f32], d: usize) -> Decoder<'_> {
-        Decoder { rows, d, step: 1.0 / largest_eigenvalue(rows, d), iterations: 200 }
+    /// Three in eighty features with codes of 1 to 2, and next to no noise.
+    fn slabs(features: usize) -> Slabs {
+        let of = |x: f64| vec![x; features];
+        Slabs::new(of((3.0_f64 / 77.0).ln()), of(1.5), of(1.0 / 12.0), 1e-5)
+    }
+
+    fn decoder<'a>(rows: &'a [f32], d: usize, slabs: &'a Slabs) -> Decoder<'a> {
+        Decoder { rows, d, step: 1.0 / largest_eigenvalue(rows, d), iterations: 200, slabs: Some(slabs) }
     }
 
     fn error(rows: &[f32], y: &[f32], (features, values): (&[u32], &[f32])) -> f64 {
@@ -263,7 +326,7 @@ mod tests {
             wrong.sort_unstable();
             own.push_row(&wrong, &vec![1.0; wrong.len()]);
         }
-        let all = decoder(&rows, d).all(&y, &own);
+        let all = decoder(&rows, d, &slabs(features)).all(&y, &own);
         for (coding, found) in Coding::all().into_iter().zip(&all).skip(1) {
             let right = (0..n).filter(|&i| found.refitted.row(i).0 == &planted[i][..]).count();
             assert!(right >= n * 8 / 10, "{}: {right} of {n}", coding.name());
@@ -288,7 +351,7 @@ mod tests {
             let values: Vec<f32> = of.iter().map(|_| rng.random_range(0.1..1.5)).collect();
             own.push_row(&of, &values);
         }
-        let all = decoder(&rows, d).all(&y, &own);
+        let all = decoder(&rows, d, &slabs(features)).all(&y, &own);
         for (coding, found) in Coding::all().into_iter().zip(&all) {
             for (i, y) in y.chunks_exact(d).enumerate() {
                 let name = coding.name();

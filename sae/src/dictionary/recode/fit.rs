@@ -7,7 +7,7 @@ const NOTHING: f64 = 1e-6;
 
 /// Decoder rows that have codes, and what they leave of a token.
 #[derive(Debug, Clone)]
-pub(super) struct Fit<'a> {
+pub struct Fit<'a> {
     rows: &'a [f32],
     d: usize,
     /// ‖y‖.

@@ -1,0 +1,45 @@
+//! Rows on which it is measured how a dictionary is to be used: those of documents that are not held out.
+
+use storage::Dataset;
+
+use super::splice::is_within;
+use crate::Result;
+use crate::dictionary::Dictionary;
+use crate::dictionary::recode::{Coding, Recoder};
+use crate::rows::{RowReader, choose, documents};
+
+/// Rows at most, in whole documents.
+const TOKENS: u64 = 20_000;
+/// Rows read at a time.
+const BATCH: usize = 8192;
+
+/// Rows `[n, d_in]` of documents that are not held out, drawn by `seed`, that have at most the norm `limit`.
+///
+/// # Errors
+/// Rows that cannot be read.
+pub(crate) fn rows(dataset: &Dataset, d_in: usize, limit: Option<f32>, seed: u64) -> Result<Vec<f32>> {
+    let training = documents(dataset)?.into_iter().filter(|(row, _)| !row.held_out);
+    let choice = choose(&training.map(|(_, which)| which).collect::<Vec<_>>(), Some(TOKENS), seed);
+    let mut reader = RowReader::new(dataset, &choice.ranges, BATCH, d_in)?;
+    let mut rows = Vec::new();
+    while let Some(batch) = reader.next_batch()? {
+        let within = batch.activations.chunks_exact(d_in).filter(|row| is_within(row, limit));
+        rows.extend(within.flatten().copied());
+    }
+    Ok(rows)
+}
+
+/// A search for better codes of `dictionary`; where it asks how features behave, that is measured on [`rows`].
+///
+/// # Errors
+/// As [`Recoder::new`]; rows that cannot be read.
+pub(crate) fn recoder(
+    dictionary: &Dictionary,
+    dataset: &Dataset,
+    (coding, iterations): (Coding, usize),
+    limit: Option<f32>,
+    seed: u64,
+) -> Result<Recoder> {
+    let rows = if coding.needs_slabs() { rows(dataset, dictionary.d_in, limit, seed)? } else { Vec::new() };
+    Recoder::new(dictionary, coding, iterations, &rows)
+}
