@@ -132,7 +132,7 @@ pub enum Place {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
     },
 }
 
@@ -333,13 +333,15 @@ impl Address {
                 None => Place::Dataset { dataset: path.clone(), document: Some(number(n)?) },
             },
             Some(("expert", pair)) => {
-                let short = |digits: &str| {
-                    digits.parse::<u16>().map_err(|_| {
-                        format!("`{place}`: `{digits}` is not a number from 0 to 65535; an expert is LAYER:EXPERT.")
-                    })
+                let wrong = |digits: &str| {
+                    format!("`{place}`: `{digits}` is not such a number; an expert is LAYER:EXPERT.")
                 };
                 let (layer, expert) = pair.split_once(':').unwrap_or((pair, ""));
-                Place::Expert { dataset: path.clone(), layer: short(layer)?, expert: short(expert)? }
+                Place::Expert {
+                    dataset: path.clone(),
+                    layer: layer.parse().map_err(|_| wrong(layer))?,
+                    expert: expert.parse().map_err(|_| wrong(expert))?,
+                }
             }
             None if place == "features" => Place::Features { run: path.clone() },
             None if place == "prompt" => Place::Prompt { run: path.clone(), feature: None },

@@ -88,12 +88,12 @@ fn numbers(n: usize) -> Vec<String> {
 
 /// Share of a domain's tokens over what a balanced layer gives, domains × experts, one panel per layer.
 fn by_domain(rows: &[SpecialisationRow]) -> Vec<Panel> {
-    let mut layers: BTreeMap<u16, BTreeMap<String, BTreeMap<u16, f64>>> = BTreeMap::new();
+    let mut layers: BTreeMap<u16, BTreeMap<String, BTreeMap<u32, f64>>> = BTreeMap::new();
     for row in rows {
         let ratio = row.share_of_domain.unwrap_or(f64::NAN) / row.baseline.unwrap_or(f64::NAN);
         layers.entry(row.layer).or_default().entry(row.domain.clone()).or_default().insert(row.expert, ratio);
     }
-    let panel = |(layer, domains): (u16, BTreeMap<String, BTreeMap<u16, f64>>)| {
+    let panel = |(layer, domains): (u16, BTreeMap<String, BTreeMap<u32, f64>>)| {
         let experts = domains.values().map(BTreeMap::len).max().unwrap_or(0);
         Panel {
             title: format!("layer {layer}"),
@@ -121,18 +121,18 @@ fn load(folder: &Path) -> Panel {
 }
 
 fn pairs(folder: &Path) -> Vec<Panel> {
-    let mut layers: BTreeMap<u16, BTreeMap<(u16, u16), f64>> = BTreeMap::new();
+    let mut layers: BTreeMap<u16, BTreeMap<(u32, u32), f64>> = BTreeMap::new();
     for row in read::<PairRow>(&folder.join("pairs.parquet")) {
         layers.entry(row.layer).or_default().insert((row.a, row.b), row.lift.unwrap_or(f64::NAN));
     }
-    let panel = |(layer, lifts): (u16, BTreeMap<(u16, u16), f64>)| {
+    let panel = |(layer, lifts): (u16, BTreeMap<(u32, u32), f64>)| {
         let experts = lifts.keys().map(|pair| pair.1 + 1).max().unwrap_or(0);
         // The table has each pair once: the other half stays empty.
-        let of = |a: u16, b: u16| lifts.get(&(a, b)).copied().unwrap_or(f64::NAN);
+        let of = |a: u32, b: u32| lifts.get(&(a, b)).copied().unwrap_or(f64::NAN);
         Panel {
             title: format!("layer {layer}"),
-            rows: numbers(experts.into()),
-            columns: numbers(experts.into()),
+            rows: numbers(experts as usize),
+            columns: numbers(experts as usize),
             values: (0..experts).map(|a| (0..experts).map(|b| of(a, b)).collect()).collect(),
         }
     };
@@ -181,7 +181,7 @@ fn experts(folder: &Path, texts: &[String]) {
     let kinds: Vec<SpecialisationRow> = read(&folder.join("kinds.parquet"));
     let vocabulary: Vec<VocabularyRow> = read(&folder.join("vocabulary.parquet"));
     println!("\n| expert | domain (2×) | kind of token (2×) | tokens of highest lift |\n|---|---|---|---|");
-    let mut seen: Vec<(u16, u16)> = special.iter().map(|row| (row.layer, row.expert)).collect();
+    let mut seen: Vec<(u16, u32)> = special.iter().map(|row| (row.layer, row.expert)).collect();
     seen.dedup();
     for expert in seen {
         let of = |rows: &[SpecialisationRow]| {
@@ -227,7 +227,7 @@ fn lives_in(run: &Path, texts: &[String]) {
     let significant = rows.iter().filter(|row| row.significant).count();
     let are = rows.iter().filter(|row| row.is_feature).count();
     rows.retain(|row| row.lives_in);
-    let mut homes: BTreeMap<(u16, u16), usize> = BTreeMap::new();
+    let mut homes: BTreeMap<(u16, u32), usize> = BTreeMap::new();
     rows.iter().for_each(|row| *homes.entry((row.layer, row.expert)).or_default() += 1);
     println!(
         "\n{all} pairs, {significant} significant, {} of them live in an expert, {are} are one",

@@ -28,13 +28,13 @@ struct Shape {
 }
 
 /// Half of a token's experts belong to the token, the others are drawn.
-fn choose(token: u32, layer: usize, shape: &Shape, chance: &mut Generator, chosen: &mut Vec<u16>) {
+fn choose(token: u32, layer: usize, shape: &Shape, chance: &mut Generator, chosen: &mut Vec<u32>) {
     let from = chosen.len();
     let mut own = generator(1, Purpose::Samples, u64::from(token), layer as u64);
     while chosen.len() < from + shape.k {
         let rank = chosen.len() - from;
         let rng = if rank.is_multiple_of(2) { &mut own } else { &mut *chance };
-        let expert = below(shape.experts, rng) as u16;
+        let expert = below(shape.experts, rng) as u32;
         // A draw that is taken already is drawn again.
         if !chosen[from..].contains(&expert) {
             chosen.push(expert);
@@ -67,7 +67,7 @@ fn batch(document: usize, shape: &Shape, chance: &mut Generator) -> RecordBatch 
         numbers((0..rows).map(|i| (i / shape.layers) as u32).collect()),
         numbers(token),
         Arc::new(UInt16Array::from_iter_values((0..rows).map(|i| (i % shape.layers) as u16))),
-        list("experts", shape.k, rows, Arc::new(UInt16Array::from(chosen))),
+        list("experts", shape.k, rows, Arc::new(UInt32Array::from(chosen))),
         list("weights", shape.k, rows, Arc::new(Float32Array::from(weights))),
         Arc::new(Float32Array::from_iter_values((0..rows).map(|i| 2.0 + (i % 7) as f32 * 0.1))),
     ];

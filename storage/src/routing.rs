@@ -39,7 +39,7 @@ row! {
         /// Number of the block.
         layer: u16,
         /// The chosen experts, the strongest first; empty where the token skipped the layer.
-        experts: Vec<u16>,
+        experts: Vec<u32>,
         /// The weights that were applied to them, one per expert.
         weights: Vec<f32>,
         /// Entropy of the router's whole distribution, nats.
@@ -59,14 +59,14 @@ pub struct Choice<'a> {
     /// The block.
     pub layer: u16,
     /// The chosen experts, the strongest first; none where the token skipped the layer.
-    pub experts: &'a [u16],
+    pub experts: &'a [u32],
     /// The weights that were applied, one per expert.
     pub weights: &'a [f32],
 }
 
 impl Choice<'_> {
     /// The weight of `expert` and its place in the order of weights; `None` when it was not chosen.
-    pub fn of(&self, expert: u16) -> Option<(usize, f32)> {
+    pub fn of(&self, expert: u32) -> Option<(usize, f32)> {
         let place = self.experts.iter().position(|&e| e == expert)?;
         Some((place, self.weights[place]))
     }
@@ -80,7 +80,7 @@ pub struct Choices<'a> {
     tokens: &'a [u32],
     layers: &'a [u16],
     experts: &'a ListArray,
-    numbers: &'a [u16],
+    numbers: &'a [u32],
     weights: &'a ListArray,
     values: &'a [f32],
 }
@@ -92,7 +92,7 @@ impl<'a> Choices<'a> {
     /// A column that is missing or of a different type; a row with fewer weights than experts.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         let number = |name: &str| Ok::<_, Error>(primitive::<UInt32Type>(batch, name)?.values().as_ref());
-        let (experts, numbers) = number_lists::<UInt16Type>(batch, EXPERTS)?;
+        let (experts, numbers) = number_lists::<UInt32Type>(batch, EXPERTS)?;
         let (weights, values) = number_lists::<Float32Type>(batch, WEIGHTS)?;
         let uneven = (0..experts.len()).find(|&i| experts.value_length(i) != weights.value_length(i));
         if let Some(row) = uneven {

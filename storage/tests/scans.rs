@@ -12,6 +12,7 @@ use arrow::record_batch::RecordBatch;
 use common::{D, dataset};
 use proptest::prelude::*;
 use storage::feature_activations::{ActivationRow, ActivationWriter, read, read_rows};
+use storage::routing::RoutingRow;
 use storage::{Scan, TableReader, schema, vector};
 
 fn all(table: &TableReader, scan: Scan) -> RecordBatch {
@@ -184,4 +185,26 @@ fn one_reader_serves_many_threads() {
             });
         }
     });
+}
+
+/// A routing table that was written before layers could have more than 65,536 experts: its numbers of experts have 16 bits. The values
+/// are those that pyarrow reads.
+#[test]
+fn numbers_of_16_bits_are_read_where_there_are_32_now() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/routing-of-16-bits.parquet");
+    let table = storage::row::open::<RoutingRow>(&path).unwrap();
+    let rows: Vec<RoutingRow> = storage::row::read(&table, Scan::default()).unwrap();
+    assert_eq!(rows.len(), 60);
+    let first: Vec<&[u32]> = rows[..5].iter().map(|row| row.experts.as_slice()).collect();
+    assert_eq!(first, [[15, 3], [14, 4], [11, 4], [12, 6], [5, 0]]);
+    assert_eq!((rows[4].layer, rows[4].token, rows[4].weights[0]), (0, 3225, 0.499_867_9));
+    // The same by ranges, with the type that the table declares.
+    let taken = table.take(&[4..5, 0..2], &["experts", "layer"]).unwrap();
+    assert_eq!(
+        taken[0].schema().field(0).data_type(),
+        table.schema().field_with_name("experts").unwrap().data_type()
+    );
+    let choices = storage::routing::Choices::of(&table.take(&[3..5], &storage::routing::COLUMNS).unwrap()[0])
+        .map(|choices| choices.len());
+    assert_eq!(choices.unwrap(), 2);
 }

@@ -53,7 +53,7 @@ pub fn by_expert(dir: &Path) -> Result<Kinds, Problem> {
             .with_remedy("`sae experts --features` joins them."));
     }
     let table = row::open::<FeatureExpertRow>(&path).map_err(problem)?;
-    let mut homes: HashMap<u32, (f64, u16, u16)> = HashMap::new();
+    let mut homes: HashMap<u32, (f64, u16, u32)> = HashMap::new();
     let mut start = 0;
     while start < table.rows() {
         let end = (start + CHUNK).min(table.rows());
@@ -66,7 +66,7 @@ pub fn by_expert(dir: &Path) -> Result<Kinds, Problem> {
         }
         start = end;
     }
-    let name = |(_, layer, expert): (f64, u16, u16)| format!("expert {layer}:{expert}");
+    let name = |(_, layer, expert): (f64, u16, u32)| format!("expert {layer}:{expert}");
     Ok(Kinds::new(&homes.into_iter().map(|(feature, home)| (feature, name(home))).collect()))
 }
 

@@ -24,13 +24,13 @@ pub struct LayerRouting {
     /// The block.
     pub layer: u16,
     ends: Vec<usize>,
-    experts: Vec<u16>,
+    experts: Vec<u32>,
     weights: Vec<f32>,
 }
 
 impl LayerRouting {
     /// Experts and weights of the `i`-th token, the strongest first; empty where it skipped the layer.
-    pub fn at(&self, i: usize) -> (&[u16], &[f32]) {
+    pub fn at(&self, i: usize) -> (&[u32], &[f32]) {
         let Some(end) = self.ends.get(i) else { return (&[], &[]) };
         let span = if i == 0 { 0 } else { self.ends[i - 1] }..*end;
         (&self.experts[span.clone()], &self.weights[span])
@@ -50,7 +50,7 @@ impl LayerRouting {
     pub fn firsts(&self) -> Vec<usize> {
         let mut counts = Vec::new();
         for first in (0..self.len()).filter_map(|i| self.at(i).0.first()) {
-            let at = usize::from(*first);
+            let at = *first as usize;
             if counts.len() <= at {
                 counts.resize(at + 1, 0);
             }
@@ -60,7 +60,7 @@ impl LayerRouting {
     }
 
     /// Adds the next token.
-    pub fn push(&mut self, experts: &[u16], weights: &[f32]) {
+    pub fn push(&mut self, experts: &[u32], weights: &[f32]) {
         self.experts.extend_from_slice(experts);
         self.weights.extend_from_slice(weights);
         self.ends.push(self.experts.len());
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(layer.at(0), (&[3, 1][..], &[0.75, 0.25][..]));
         assert_eq!(layer.at(1), (&[][..], &[][..]));
         assert_eq!(layer.at(2).0, [1]);
-        assert_eq!(layer.at(3).0, [0u16; 0]);
+        assert_eq!(layer.at(3).0, [0u32; 0]);
         assert_eq!(layer.firsts(), [0, 1, 0, 1]);
     }
 }

@@ -169,12 +169,12 @@ impl App {
     }
 
     /// The expert `by` places further in its layer.
-    fn step_expert(&mut self, dataset: &Path, layer: u16, expert: u16, by: i64, ctx: &Context) {
+    fn step_expert(&mut self, dataset: &Path, layer: u16, expert: u32, by: i64, ctx: &Context) {
         let Some(workspace) = &mut self.workspace else { return };
         let usage = workspace.stores.dataset(dataset).experts.value();
         let experts = usage.and_then(|usage| usage.layer(layer)).map_or(0, |layer| layer.experts() as i64);
         let next = i64::from(expert) + by;
-        match u16::try_from(next).ok().filter(|_| next < experts) {
+        match u32::try_from(next).ok().filter(|_| next < experts) {
             Some(expert) => self.go(&Place::Expert { dataset: dataset.to_owned(), layer, expert }, ctx),
             None => {
                 let which = if by > 0 { "last" } else { "first" };

@@ -140,7 +140,7 @@ pub fn words_of(document: u32) -> Vec<&'static str> {
 }
 
 /// What a token chose: layer → experts and weights, the strongest first.
-pub type Chosen = BTreeMap<u16, Vec<(u16, f32)>>;
+pub type Chosen = BTreeMap<u16, Vec<(u32, f32)>>;
 
 /// All choices of `dataset` by (document, position).
 pub fn routing_of(dataset: &Path) -> BTreeMap<(u32, u32), Chosen> {
@@ -189,7 +189,7 @@ pub fn nearest(file: &str) -> Vec<NearestRow> {
 }
 
 /// The most specialised expert of all layers: layer, expert, domain.
-pub fn specialised() -> (u16, u16, String) {
+pub fn specialised() -> (u16, u32, String) {
     let rows: Vec<SpecialisationRow> = all(&data().join("experts/specialisation.parquet"));
     let best = rows.iter().filter(|row| row.specialised);
     let best = best.max_by(|a, b| a.count.cmp(&b.count)).expect("an expert is specialised");
@@ -197,7 +197,7 @@ pub fn specialised() -> (u16, u16, String) {
 }
 
 /// The feature that lives in an expert with the highest lift: feature, layer, expert.
-pub fn at_home() -> (u32, u16, u16) {
+pub fn at_home() -> (u32, u16, u32) {
     let rows: Vec<FeatureExpertRow> = all(&run().join("features/experts.parquet"));
     let best = rows.iter().filter(|row| row.lives_in).max_by(|a, b| a.lift.total_cmp(&b.lift));
     let best = best.expect("a feature lives in an expert");

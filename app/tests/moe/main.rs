@@ -28,7 +28,7 @@ fn experts() -> Place {
     Place::Experts { dataset: data() }
 }
 
-fn expert(layer: u16, expert: u16) -> Place {
+fn expert(layer: u16, expert: u32) -> Place {
     Place::Expert { dataset: data(), layer, expert }
 }
 

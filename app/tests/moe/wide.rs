@@ -15,7 +15,7 @@ fn chance(a: u64, b: u64) -> f64 {
 }
 
 const LAYERS: u16 = 48;
-const EXPERTS: u16 = 128;
+const EXPERTS: u32 = 128;
 
 fn tables(dir: &std::path::Path) {
     std::fs::create_dir_all(dir).unwrap();
@@ -57,11 +57,11 @@ fn tables(dir: &std::path::Path) {
             let to = TransitionRow { next_layer: 1, from: a, to: b, count, ..TransitionRow::default() };
             transitions.push(TransitionRow { probability: Some(0.01), lift: Some(1.2), ..to });
         }
-        for i in 0..64u16 {
+        for i in 0..64u32 {
             let rank = Some(i);
             words.push(VocabularyRow {
                 expert: a,
-                token: 5 + u32::from(i),
+                token: 5 + i,
                 count: 10,
                 tokens: 20,
                 share: 0.5,

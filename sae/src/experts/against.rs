@@ -174,7 +174,7 @@ fn pair(a: &Choice<'_>, b: &Choice<'_>, experts: usize, layers: &mut BTreeMap<u1
     for (choice, slots) in [a, b].into_iter().zip(&mut layer.slots) {
         choice.check(experts, WeightRule::Any)?;
         slots.resize(experts, 0);
-        choice.experts.iter().for_each(|&e| slots[usize::from(e)] += 1);
+        choice.experts.iter().for_each(|&e| slots[e as usize] += 1);
     }
     layer.tokens += 1;
     layer.k = layer.k.max(a.experts.len());
@@ -210,7 +210,7 @@ mod tests {
     use crate::Quiet;
     use crate::rows::fixture::{self, Routed, header, texts};
 
-    fn row(position: u32, layer: u16, experts: &[u16]) -> Routed {
+    fn row(position: u32, layer: u16, experts: &[u32]) -> Routed {
         (10, position, 5, layer, experts.to_vec(), vec![0.5; experts.len()], 0.1)
     }
 

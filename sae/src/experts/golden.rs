@@ -91,7 +91,7 @@ fn specialisation_over_five_domains() {
     std::fs::write(&path, five).unwrap();
     let models = super::summarise_counts(&path, None).unwrap();
     let of = |name: &str| models.iter().find(|m| m.model == name).unwrap();
-    let anchors: [(&str, u64, [f64; 3], [u16; 3]); 2] = [
+    let anchors: [(&str, u64, [f64; 3], [u32; 3]); 2] = [
         ("olmoe", 8, [0.1674, 0.4005, 0.5012], [9, 19, 17]),
         ("mistral", 2, [0.0031, 0.0037, 0.0090], [0, 0, 0]),
     ];

@@ -222,13 +222,13 @@ mod tests {
     use crate::Quiet;
     use crate::rows::fixture::{self, Routed, header, texts};
 
-    fn routed(texts: &[fixture::Text], layers: u16, experts: u16, k: usize) -> Vec<Routed> {
+    fn routed(texts: &[fixture::Text], layers: u16, experts: u32, k: usize) -> Vec<Routed> {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
         let mut rows = Vec::new();
         for (document, text) in texts.iter().enumerate() {
             for (position, &token) in text.tokens.iter().enumerate() {
                 for layer in 0..layers {
-                    let mut ids: Vec<u16> = (0..experts - 1).collect();
+                    let mut ids: Vec<u32> = (0..experts - 1).collect();
                     ids.shuffle(&mut rng);
                     ids.truncate(k);
                     let weights = ids.iter().map(|_| rng.random::<f32>()).collect();
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
-        let attempt = |experts: Vec<u16>, document: u32, settings: serde_json::Value| {
+        let attempt = |experts: Vec<u32>, document: u32, settings: serde_json::Value| {
             let folder = tempfile::tempdir().unwrap();
             let mut head = header(4);
             head.settings = settings;

@@ -5,9 +5,14 @@ use storage::experts::{BalanceRow, ExpertLoadRow, PairRow, TransitionRow};
 use super::counts::{Load, Pairs, ScoreSums, Transitions, Usage};
 use super::figures::{Balance, total};
 
-/// Experts are counted in u16 on disk.
-pub fn short(n: usize) -> u16 {
+/// Layers are numbered in 16 bits on disk.
+pub fn layer_number(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
+}
+
+/// Experts are counted in 32 bits on disk.
+pub fn short(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// One row per (layer, domain, expert); all domains together first.

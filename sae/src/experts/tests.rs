@@ -33,7 +33,7 @@ fn with_scores(dir: &Path, settings: serde_json::Value, rows: &[Routed], scores:
     };
     let floats = |values: Vec<f32>| -> ArrayRef { Arc::new(Float32Array::from(values)) };
     let k = || rows.iter().map(|r| r.4.len()).collect::<Vec<_>>();
-    let experts = UInt16Array::from_iter_values(rows.iter().flat_map(|r| r.4.clone()));
+    let experts = UInt32Array::from_iter_values(rows.iter().flat_map(|r| r.4.clone()));
     let columns = vec![
         numbers(|r| r.0),
         numbers(|r| r.1),
@@ -57,7 +57,7 @@ fn with_scores(dir: &Path, settings: serde_json::Value, rows: &[Routed], scores:
     writer.finish().unwrap();
 }
 
-fn row_of(position: u32, layer: u16, experts: &[u16]) -> Routed {
+fn row_of(position: u32, layer: u16, experts: &[u32]) -> Routed {
     (10, position, position % 3, layer, experts.to_vec(), vec![0.25; experts.len()], 1.0)
 }
 
@@ -78,8 +78,8 @@ fn scores_of_a_table() {
     let (mut rows, mut logits) = (Vec::new(), Vec::new());
     for position in 0..200 {
         let z: Vec<f32> = (0..6).map(|_| rng.random::<f32>() * 4.0 - 1.0).collect();
-        let mut order: Vec<u16> = (0..6).collect();
-        order.sort_by(|&a, &b| z[usize::from(b)].total_cmp(&z[usize::from(a)]));
+        let mut order: Vec<u32> = (0..6).collect();
+        order.sort_by(|&a, &b| z[b as usize].total_cmp(&z[a as usize]));
         rows.push(row_of(position, 0, &order[..2]));
         logits.push(z);
     }
@@ -92,10 +92,10 @@ fn scores_of_a_table() {
     let of = over_all(&found, 0);
     // Both losses by their definitions.
     let p: Vec<Vec<f32>> = logits.iter().map(softmax).collect();
-    let loss: f64 = (0..6u16)
+    let loss: f64 = (0..6u32)
         .map(|e| {
             let f = rows.iter().filter(|r| r.4.contains(&e)).count() as f64 / 400.0;
-            f * p.iter().map(|p| f64::from(p[usize::from(e)])).sum::<f64>() / 200.0
+            f * p.iter().map(|p| f64::from(p[e as usize])).sum::<f64>() / 200.0
         })
         .sum::<f64>()
         * 6.0;
@@ -190,8 +190,8 @@ fn a_layer_of_one_expert() {
 fn known_probabilities_come_back_from_the_tables() {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let tokens = 30_000u32;
-    let draw = |first: u16, rng: &mut ChaCha8Rng| -> Vec<u16> {
-        let others: Vec<u16> = (0..6).filter(|&e| e != first && e != first ^ 1).collect();
+    let draw = |first: u32, rng: &mut ChaCha8Rng| -> Vec<u32> {
+        let others: Vec<u32> = (0..6).filter(|&e| e != first && e != first ^ 1).collect();
         let second =
             if rng.random::<f64>() < 0.6 { first ^ 1 } else { others[rng.random_range(0..others.len())] };
         let mut both = vec![first, second];
@@ -201,7 +201,7 @@ fn known_probabilities_come_back_from_the_tables() {
     };
     let mut rows = Vec::new();
     for position in 0..tokens {
-        let first = rng.random_range(0..6u16);
+        let first = rng.random_range(0..6u32);
         rows.push(row_of(position, 0, &draw(first, &mut rng)));
         let next = if rng.random::<f64>() < 0.7 { first } else { (first + rng.random_range(1..6)) % 6 };
         rows.push(row_of(position, 1, &[next]));
@@ -223,23 +223,23 @@ fn known_probabilities_come_back_from_the_tables() {
         near(pair.b_given_a.unwrap(), wanted, f64::from(tokens) / 3.0);
         near(pair.a_given_b.unwrap(), wanted, f64::from(tokens) / 3.0);
         assert!((pair.lift.unwrap() - wanted * 3.0).abs() < 0.1, "{pair:?}");
-        sums[usize::from(pair.a)] += pair.b_given_a.unwrap();
-        sums[usize::from(pair.b)] += pair.a_given_b.unwrap();
+        sums[pair.a as usize] += pair.b_given_a.unwrap();
+        sums[pair.b as usize] += pair.a_given_b.unwrap();
         assert_eq!(pair.rank_adjacent, pair.count, "with two experts there is one pair");
     }
     assert!(sums.iter().all(|s| (s - 1.0).abs() < 1e-12), "rows sum to k − 1: {sums:?}");
     let t = &found.more.transitions;
     assert_eq!(t.len(), 36);
-    for from in 0..6u16 {
+    for from in 0..6u32 {
         let row: Vec<f64> = t.iter().filter(|t| t.from == from).map(|t| t.probability.unwrap()).collect();
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         // Half of the tokens that chose `from` chose it first, the other half chose it with its partner (0.6) or a different one.
-        let wanted = |to: u16| {
-            let kept = |first: u16| if to == first { 0.7 } else { 0.06 };
-            let beside = |first: u16| if first == from ^ 1 { 0.6 } else { 0.1 };
+        let wanted = |to: u32| {
+            let kept = |first: u32| if to == first { 0.7 } else { 0.06 };
+            let beside = |first: u32| if first == from ^ 1 { 0.6 } else { 0.1 };
             0.5 * kept(from) + 0.5 * (0..6).filter(|&f| f != from).map(|f| beside(f) * kept(f)).sum::<f64>()
         };
-        (0..6).for_each(|to| near(row[usize::from(to)], wanted(to), f64::from(tokens) / 3.0));
+        (0..6).for_each(|to| near(row[to as usize], wanted(to), f64::from(tokens) / 3.0));
     }
 }
 

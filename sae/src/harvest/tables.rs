@@ -116,12 +116,9 @@ impl Rows {
         let (mut experts, mut weights, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         for &at in &self.at {
             for r in &got.routing {
-                if r.experts > usize::from(u16::MAX) + 1 {
-                    return Err(too_many(r.experts));
-                }
                 let (chosen, applied) = r.of(at);
                 layer.push(r.layer as u16);
-                experts.extend(chosen.iter().map(|&e| e as u16));
+                experts.extend(chosen.iter().copied());
                 weights.extend_from_slice(applied);
                 entropy.push(r.entropy[at]);
                 counts.push(chosen.len());
@@ -142,17 +139,12 @@ impl Rows {
             each(&self.position),
             each(&self.token),
             Arc::new(UInt16Array::from(layer)),
-            list(storage::routing::EXPERTS, Arc::new(UInt16Array::from(experts)))?,
+            list(storage::routing::EXPERTS, Arc::new(UInt32Array::from(experts)))?,
             list(storage::routing::WEIGHTS, Arc::new(Float32Array::from(weights)))?,
             Arc::new(Float32Array::from(entropy)),
         ];
         batch(schema::routing(), columns)
     }
-}
-
-fn too_many(experts: usize) -> Error {
-    Error::request(format!("a layer has {experts} experts; a routing table numbers 65,536"))
-        .with_remedy("harvest without --routing; the routers' gates are at mlp.hook_router_scores")
 }
 
 fn domains<'k>(

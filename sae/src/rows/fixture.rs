@@ -190,7 +190,7 @@ pub fn dataset_of_words(
 }
 
 /// One routed token: document, position, token, layer, experts, weights, entropy.
-pub type Routed = (u32, u32, u32, u16, Vec<u16>, Vec<f32>, f32);
+pub type Routed = (u32, u32, u32, u16, Vec<u32>, Vec<f32>, f32);
 
 /// Writes a dataset of a routing table alone.
 pub fn routing(dir: &Path, header: Manifest, texts: &[Text], routed: &[Routed]) -> Dataset {
@@ -203,7 +203,7 @@ pub fn routing(dir: &Path, header: Manifest, texts: &[Text], routed: &[Routed]) 
         let offsets = arrow::buffer::OffsetBuffer::from_lengths(lengths);
         Arc::new(ListArray::new(inner.clone(), offsets, values, None))
     };
-    let experts = UInt16Array::from_iter_values(routed.iter().flat_map(|r| r.4.iter().copied()));
+    let experts = UInt32Array::from_iter_values(routed.iter().flat_map(|r| r.4.iter().copied()));
     let weights = Float32Array::from_iter_values(routed.iter().flat_map(|r| r.5.iter().copied()));
     let columns = vec![
         numbers(routed.iter().map(|r| r.0)),

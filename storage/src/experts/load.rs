@@ -13,7 +13,7 @@ row! {
         /// Number of the block.
         layer: u16,
         /// Number of the expert in it.
-        expert: u16,
+        expert: u32,
         /// The domain; null for all text.
         domain: Option<String>,
         /// Tokens that chose it.

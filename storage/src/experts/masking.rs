@@ -34,6 +34,6 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
     }
 }

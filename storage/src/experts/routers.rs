@@ -27,7 +27,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
         /// Tokens that chose it.
         tokens: u64,
         /// Share of tokens that chose it.
@@ -60,7 +60,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
         /// Place among the expert's features, from 0.
         rank: u32,
         /// The feature.

@@ -8,9 +8,9 @@ row! {
         /// The block.
         layer: u16,
         /// The expert with the lower number.
-        a: u16,
+        a: u32,
         /// The other.
-        b: u16,
+        b: u32,
         /// Tokens that chose both.
         count: u64,
         /// Tokens that chose both one after the other in the order of weights: what OLMoE's published script counts.
@@ -32,9 +32,9 @@ row! {
         /// The next block with experts.
         next_layer: u16,
         /// Expert of `layer`.
-        from: u16,
+        from: u32,
         /// Expert of `next_layer`.
-        to: u16,
+        to: u32,
         /// Tokens that chose both.
         count: u64,
         /// P(to | from) over slots: count / (all counts of `from`), so that it sums to 1 over `to`.
@@ -52,7 +52,7 @@ row! {
         /// Tokens compared.
         tokens: u64,
         /// Experts a token of this dataset, the most there are.
-        k: u16,
+        k: u32,
         /// Router saturation: mean over tokens of |E ∩ E′| / k.
         top_k: Option<f64>,
         /// Share of tokens whose strongest expert is the same.
@@ -72,7 +72,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
         /// The token.
         token: u32,
         /// How often the token chose the expert.
@@ -84,9 +84,9 @@ row! {
         /// share / (share of all tokens that chose the expert).
         lift: f64,
         /// Place among the expert's tokens by count, from 0; null when it is not among the first.
-        rank_by_count: Option<u16>,
+        rank_by_count: Option<u32>,
         /// Place by lift.
-        rank_by_lift: Option<u16>,
+        rank_by_lift: Option<u32>,
     }
 }
 
@@ -98,7 +98,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
         /// Tokens on which the feature fired and that chose the expert.
         joint: u64,
         /// Tokens on which the feature fired.

@@ -9,7 +9,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it; null for a unit of an MLP that all tokens go through.
-        expert: Option<u16>,
+        expert: Option<u32>,
         /// The hidden unit; null for an expert as a whole.
         unit: Option<u32>,
         /// Share of the tokens at which the unit is not 0, or that chose the expert.
@@ -28,7 +28,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
         /// Place in the order, from 0.
         rank: u32,
         /// The token.

@@ -10,9 +10,9 @@ row! {
         /// The domain; null for all text.
         domain: Option<String>,
         /// Experts of the layer, E.
-        experts: u16,
+        experts: u32,
         /// The most experts that a token chose; null where counts do not tell.
-        k: Option<u16>,
+        k: Option<u32>,
         /// Tokens seen; null where counts do not tell.
         tokens: Option<u64>,
         /// Slots filled: choices of one expert by one token.
@@ -30,9 +30,9 @@ row! {
         /// exp(entropy of the load in nats): how many equally used experts would have it.
         effective_experts: Option<f64>,
         /// Experts with less than [`DEAD_SHARE`](super::DEAD_SHARE) of the slots.
-        dead: Option<u16>,
+        dead: Option<u32>,
         /// Experts with less than 0.005 of the slots, dead ones included.
-        cold: Option<u16>,
+        cold: Option<u32>,
         /// Mean entropy of the router's whole distribution, nats.
         router_entropy: Option<f64>,
         /// Mean of the largest minus the second applied weight, over tokens with two experts or more.
@@ -54,7 +54,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
         /// What kind of text.
         domain: String,
         /// Tokens of the domain that chose the expert.
@@ -86,7 +86,7 @@ row! {
         /// Entropy of the domains over slots: the most that the mutual information can be, bits.
         domain_entropy: Option<f64>,
         /// Experts that pass the 2× rule in some domain.
-        specialised: Option<u16>,
+        specialised: Option<u32>,
         /// Token types with at least 10 tokens that were looked at.
         types: Option<u64>,
         /// Tokens of these types.

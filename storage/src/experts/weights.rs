@@ -8,9 +8,9 @@ row! {
         /// The block.
         layer: u16,
         /// The expert with the lower number.
-        a: u16,
+        a: u32,
         /// The other.
-        b: u16,
+        b: u32,
         /// Cosine of the router's rows; null when one is all zeros.
         router_cosine: Option<f64>,
         /// Cosine of all weights of the experts, end to end. It knows nothing of hidden units in another order.
@@ -28,7 +28,7 @@ row! {
         /// The block.
         layer: u16,
         /// The expert in it.
-        expert: u16,
+        expert: u32,
         /// Tokens that chose it, which are the inputs looked at.
         tokens: u64,
         /// Mean of Φ(m / √v): share of active units by mean and variance of the weights (MoE-X).

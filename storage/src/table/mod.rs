@@ -5,6 +5,7 @@ mod prune;
 mod scan;
 mod source;
 mod take;
+mod widen;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

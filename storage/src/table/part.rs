@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::source::Source;
+use super::widen::{WideReader, fits, widened};
 use crate::error::{Error, Result};
 
 /// A file of a table. Nothing is read before [`PartReader::loaded`] is asked.
@@ -102,9 +102,10 @@ impl PartReader {
         let source = Source::open(&self.path, self.bytes_read.clone())?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let metadata = guarded(&self.path, || ArrowReaderMetadata::load(&source, options))?;
-        let schema = metadata.schema().clone();
+        let mut schema = metadata.schema().clone();
         for expected in [&self.expected, &self.first_schema].into_iter().flatten() {
             check_schema(&self.path, &schema, expected)?;
+            schema = widened(&schema, expected);
         }
         let group_starts = group_starts(&self.path, &metadata)?;
         let rows = group_starts.last().copied().unwrap_or_default();
@@ -129,9 +130,9 @@ impl PartReader {
         row_groups: Vec<usize>,
         selection: Option<RowSelection>,
         batch_rows: usize,
-    ) -> Result<ParquetRecordBatchReader> {
+    ) -> Result<WideReader> {
         let loaded = self.loaded()?;
-        guarded(&self.path, || {
+        let reader = guarded(&self.path, || {
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
                 loaded.source.clone(),
                 loaded.metadata.clone(),
@@ -144,7 +145,8 @@ impl PartReader {
                 None => builder,
             }
             .build()
-        })
+        })?;
+        Ok(WideReader { reader, schema: loaded.schema.clone() })
     }
 
     /// Indices of these columns in this file, which may have them in another order than the first part.
@@ -201,14 +203,13 @@ fn missing_column(path: &Path, name: &str, expected: &str) -> Error {
     }
 }
 
-/// Every expected column must be there with its type. Names of inner list fields and top-level nullability are free: other
-/// tools write them as they like.
+/// Every expected column must be there with its type, as [`fits`] has it.
 fn check_schema(path: &Path, found: &Schema, expected: &Schema) -> Result<()> {
     for field in expected.fields() {
         let Ok(other) = found.field_with_name(field.name()) else {
             return Err(missing_column(path, field.name(), &field.data_type().to_string()));
         };
-        if !same_type(field.data_type(), other.data_type()) {
+        if !fits(field.data_type(), other.data_type()) {
             return Err(Error::Schema {
                 path: path.to_owned(),
                 column: field.name().clone(),
@@ -218,20 +219,4 @@ fn check_schema(path: &Path, found: &Schema, expected: &Schema) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn same_type(expected: &DataType, found: &DataType) -> bool {
-    match (expected, found) {
-        (DataType::List(a), DataType::List(b)) => same_type(a.data_type(), b.data_type()),
-        (DataType::FixedSizeList(a, n), DataType::FixedSizeList(b, m)) => {
-            n == m && same_type(a.data_type(), b.data_type())
-        }
-        (DataType::Struct(a), DataType::Struct(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .zip(b)
-                    .all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
-        }
-        _ => expected == found,
-    }
 }

@@ -7,12 +7,13 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::arrow_reader::RowSelection;
 use parquet::errors::ParquetError;
 
 use super::TableReader;
 use super::part::{PartReader, guarded};
 use super::prune::{ValueRange, candidate_rows, integers, is_integer};
+use super::widen::WideReader;
 use crate::error::{Error, Result};
 
 /// Which rows and columns.
@@ -52,7 +53,7 @@ pub struct Batches {
     batch_rows: usize,
     /// Parts to come, with rows of the part.
     parts: VecDeque<(usize, Range<u64>)>,
-    current: Option<(usize, ParquetRecordBatchReader)>,
+    current: Option<(usize, WideReader)>,
 }
 
 impl std::fmt::Debug for Batches {
@@ -159,7 +160,7 @@ impl Batches {
         }
     }
 
-    fn open_part(&self, index: usize, rows: Range<u64>) -> Result<Option<ParquetRecordBatchReader>> {
+    fn open_part(&self, index: usize, rows: Range<u64>) -> Result<Option<WideReader>> {
         let part = &self.table.inner.parts[index];
         let loaded = part.loaded()?;
         let ranges = match &self.condition {
@@ -214,7 +215,7 @@ pub(super) fn open_ranges(
     columns: &[String],
     ranges: &[Range<u64>],
     batch_rows: usize,
-) -> Result<Option<ParquetRecordBatchReader>> {
+) -> Result<Option<WideReader>> {
     let starts = &part.loaded()?.group_starts;
     let mut groups = Vec::new();
     // Ranges as rows of the chosen row groups laid end to end.

@@ -90,7 +90,7 @@ impl Eq for Ranked {}
 pub fn of_expert(
     run: &Path,
     layer: u16,
-    expert: u16,
+    expert: u32,
     most: usize,
 ) -> Result<Option<ExpertFeatures>, Problem> {
     let Some(table) = open(run)? else { return Ok(None) };

@@ -103,7 +103,7 @@ fn assemble(load: Vec<ExpertLoadRow>, balance: Vec<BalanceRow>) -> ExpertUsage {
         .into_iter()
         .filter(|row| row.domain.is_none())
         .map(|balance| LayerUsage {
-            loads: vec![vec![ExpertLoadRow::default(); usize::from(balance.experts)]; domains.len() + 1],
+            loads: vec![vec![ExpertLoadRow::default(); balance.experts as usize]; domains.len() + 1],
             by_load: Vec::new(),
             balance,
         })
@@ -117,7 +117,7 @@ fn assemble(load: Vec<ExpertLoadRow>, balance: Vec<BalanceRow>) -> ExpertUsage {
         let Ok(layer) = layers.binary_search_by_key(&row.layer, |layer| layer.balance.layer) else {
             continue;
         };
-        if let Some(slot) = layers[layer].loads[at].get_mut(usize::from(row.expert)) {
+        if let Some(slot) = layers[layer].loads[at].get_mut(row.expert as usize) {
             *slot = row;
         }
     }

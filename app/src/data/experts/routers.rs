@@ -57,7 +57,7 @@ fn only(column: &str, number: u64) -> Scan {
 ///
 /// # Errors
 /// Tables that cannot be read.
-pub fn of_expert(run: &Path, layer: u16, expert: u16) -> Result<Option<Senders>, Problem> {
+pub fn of_expert(run: &Path, layer: u16, expert: u32) -> Result<Option<Senders>, Problem> {
     let (Some(experts), Some(features)) =
         (table(run, "router_experts.parquet")?, table(run, "router_features.parquet")?)
     else {
@@ -116,7 +116,7 @@ fn about(run: &Path, features: impl Iterator<Item = u32>) -> Result<HashMap<u32,
 ///
 /// # Errors
 /// A table that cannot be read.
-pub fn written(dataset: &Path, layer: u16, expert: u16) -> Result<Vec<WrittenRow>, Problem> {
+pub fn written(dataset: &Path, layer: u16, expert: u32) -> Result<Vec<WrittenRow>, Problem> {
     let path = folder_of(dataset).join("written.parquet");
     if !path.exists() {
         return Ok(Vec::new());

@@ -69,7 +69,7 @@ pub struct CoActivations {
 
 impl CoActivations {
     /// The partners of `expert` as pairs with it as the first, the highest count first.
-    pub fn partners(&self, expert: u16) -> Vec<PairRow> {
+    pub fn partners(&self, expert: u32) -> Vec<PairRow> {
         let turned = |p: &PairRow| PairRow {
             a: p.b,
             b: p.a,
@@ -140,8 +140,8 @@ pub(super) fn read<R: row::Row>(dir: &Path, name: &str, scan: Scan) -> Result<Ve
     row::open::<R>(&path).and_then(|table| row::read(&table, scan)).map_err(problem)
 }
 
-fn highest(numbers: impl Iterator<Item = u16>) -> usize {
-    numbers.map(|n| usize::from(n) + 1).max().unwrap_or(0)
+fn highest(numbers: impl Iterator<Item = u32>) -> usize {
+    numbers.map(|n| n as usize + 1).max().unwrap_or(0)
 }
 
 /// Co-activation in `layer`.
@@ -153,7 +153,7 @@ pub fn together(dir: &Path, layer: u16) -> Result<CoActivations, Problem> {
     let experts = highest(pairs.iter().map(|row| row.b));
     let (mut lift, mut count) = (Grid::new(experts, experts), Grid::new(experts, experts));
     for row in &pairs {
-        let (a, b) = (usize::from(row.a), usize::from(row.b));
+        let (a, b) = (row.a as usize, row.b as usize);
         for (from, to) in [(a, b), (b, a)] {
             lift.set(from, to, row.lift.unwrap_or(f64::NAN));
             count.set(from, to, row.count as f64);
@@ -174,14 +174,14 @@ pub fn transitions(dir: &Path, layer: u16) -> Result<Option<Transitions>, Proble
     let grid = |get: &dyn Fn(&TransitionRow) -> f64| {
         let mut grid = Grid::new(size.0, size.1);
         for row in &rows {
-            grid.set(usize::from(row.from), usize::from(row.to), get(row));
+            grid.set(row.from as usize, row.to as usize, get(row));
         }
         grid
     };
-    let mut pairs: Vec<(u64, u16, u16)> = rows.iter().map(|row| (row.count, row.from, row.to)).collect();
+    let mut pairs: Vec<(u64, u32, u32)> = rows.iter().map(|row| (row.count, row.from, row.to)).collect();
     pairs.sort_by_key(|&(count, from, to)| (std::cmp::Reverse(count), from, to));
     Ok(Some(Transitions {
-        pairs: pairs.into_iter().map(|(_, from, to)| (usize::from(from), usize::from(to))).collect(),
+        pairs: pairs.into_iter().map(|(_, from, to)| (from as usize, to as usize)).collect(),
         layer,
         next: first.next_layer,
         probability: grid(&|row| row.probability.unwrap_or(f64::NAN)),

@@ -35,7 +35,7 @@ pub struct TokenQuery {
     /// The block.
     pub layer: u16,
     /// The expert in it.
-    pub expert: u16,
+    pub expert: u32,
     /// Which first.
     pub order: Order,
     /// Only these documents; `None` for all.

@@ -36,7 +36,7 @@ pub struct Colour {
     /// The block, for experts; the first there is when `None`.
     pub layer: Option<u16>,
     /// One expert alone, by its weight.
-    pub only: Option<u16>,
+    pub only: Option<u32>,
     /// The run whose features are shown; the first that was indexed on this dataset when `None`.
     pub run: Option<PathBuf>,
     /// The chosen features.
@@ -92,7 +92,7 @@ impl Colour {
         ui: &mut Ui,
         page: &Page,
         names: &dyn Fn(u32) -> Option<String>,
-    ) -> Option<(u16, u16)> {
+    ) -> Option<(u16, u32)> {
         match self.by {
             ColourSource::Nothing => None,
             ColourSource::Experts => self.experts(ui, page),
@@ -103,7 +103,7 @@ impl Colour {
         }
     }
 
-    fn experts(&mut self, ui: &mut Ui, page: &Page) -> Option<(u16, u16)> {
+    fn experts(&mut self, ui: &mut Ui, page: &Page) -> Option<(u16, u32)> {
         let routing = page.routing()?.ok()?;
         let layer =
             self.layer.filter(|l| routing.layer(*l).is_some()).or(routing.layers.first().map(|l| l.layer))?;
@@ -117,8 +117,8 @@ impl Colour {
             });
             shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Layer of the colours"));
             let Some(choices) = routing.layer(layer) else { return };
-            let mut counts: Vec<(u16, usize)> =
-                (0u16..).zip(choices.firsts()).filter(|(_, count)| *count > 0).collect();
+            let mut counts: Vec<(u32, usize)> =
+                (0u32..).zip(choices.firsts()).filter(|(_, count)| *count > 0).collect();
             counts.sort_by_key(|(expert, count)| (std::cmp::Reverse(*count), *expert));
             let more = counts.len().saturating_sub(NAMED);
             for (expert, count) in counts.into_iter().take(NAMED) {
@@ -139,13 +139,12 @@ impl Colour {
         open
     }
 
-    fn expert_chip(&mut self, ui: &mut Ui, layer: u16, expert: u16, count: usize, of: usize) {
+    fn expert_chip(&mut self, ui: &mut Ui, layer: u16, expert: u32, count: usize, of: usize) {
         let p = palette(ui);
         let alone = self.only == Some(expert);
         let strength = if self.only.is_none() || alone { 1.0 } else { 0.1 };
         let text = RichText::new(expert.to_string()).size(size::SMALL).color(p.strong);
-        let chip =
-            Button::new(text).fill(p.kind(usize::from(expert), strength)).min_size(egui::vec2(28.0, 20.0));
+        let chip = Button::new(text).fill(p.kind(expert as usize, strength)).min_size(egui::vec2(28.0, 20.0));
         let response = ui.add(chip);
         response.widget_info(|| {
             WidgetInfo::selected(Role::Button, true, alone, format!("Expert {layer}:{expert} alone"))
@@ -225,7 +224,7 @@ impl Colour {
     }
 }
 
-fn by_expert(p: &Palette, layer: &LayerRouting, only: Option<u16>, tokens: usize) -> Vec<Color32> {
+fn by_expert(p: &Palette, layer: &LayerRouting, only: Option<u32>, tokens: usize) -> Vec<Color32> {
     (0..tokens)
         .map(|i| {
             let (experts, weights) = layer.at(i);
@@ -233,7 +232,7 @@ fn by_expert(p: &Palette, layer: &LayerRouting, only: Option<u16>, tokens: usize
                 Some(expert) => experts.iter().position(|e| *e == expert),
                 None => (!experts.is_empty()).then_some(0),
             };
-            place.map_or(Color32::TRANSPARENT, |at| p.kind(usize::from(experts[at]), weights[at]))
+            place.map_or(Color32::TRANSPARENT, |at| p.kind(experts[at] as usize, weights[at]))
         })
         .collect()
 }

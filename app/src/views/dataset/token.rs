@@ -407,10 +407,10 @@ pub fn about(feature: u32, lists: Option<&TokenLists>, words: &Vocabulary) -> St
 }
 
 /// An expert with its weight. True when it was clicked.
-fn expert_chip(ui: &mut Ui, layer: u16, expert: u16, weight: f32) -> bool {
+fn expert_chip(ui: &mut Ui, layer: u16, expert: u32, weight: f32) -> bool {
     let p = palette(ui);
     let text = RichText::new(format!("{expert}  {weight:.2}")).size(size::SMALL).color(p.strong);
-    let chip = ui.add(egui::Button::new(text).fill(p.kind(usize::from(expert), weight)));
+    let chip = ui.add(egui::Button::new(text).fill(p.kind(expert as usize, weight)));
     let name = format!("Go to expert {layer}:{expert}");
     chip.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
     chip.on_hover_text(format!("Expert {expert} of layer {layer}, weight {weight:.4}")).clicked()

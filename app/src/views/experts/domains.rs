@@ -77,11 +77,11 @@ fn figures(ui: &mut Ui, row: &InformationRow) {
 
 fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, asked: &mut Interaction) {
     let p = palette(ui);
-    let experts = rows.iter().map(|row| usize::from(row.expert) + 1).max().unwrap_or(0);
+    let experts = rows.iter().map(|row| row.expert as usize + 1).max().unwrap_or(0);
     let mut cells: Vec<Option<&SpecialisationRow>> = vec![None; experts * domains.len()];
     for row in rows {
         if let Ok(domain) = domains.binary_search(&row.domain.as_str()) {
-            cells[domain * experts + usize::from(row.expert)] = Some(row);
+            cells[domain * experts + row.expert as usize] = Some(row);
         }
     }
     let at = |domain: usize, expert: usize| cells.get(domain * experts + expert).copied().flatten();
@@ -105,7 +105,7 @@ fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, a
     };
     let answer = matrix.show(ui);
     if let Some((_, expert)) = answer.clicked {
-        asked.expert = Some((layer, expert as u16));
+        asked.expert = Some((layer, expert as u32));
     }
     if let Some(row) = answer.pointed.and_then(|(domain, expert)| at(domain, expert)) {
         let tokens = row.tokens.map_or_else(|| format::MISSING.to_owned(), format::grouped);

@@ -62,7 +62,7 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
     let number = |row: usize| usage.layers[row].balance.layer;
     if let Some((row, expert)) = answer.clicked.and_then(|(row, column)| Some((row, expert_of(row, column)?)))
     {
-        asked.expert = Some((number(row), expert as u16));
+        asked.expert = Some((number(row), expert as u32));
     }
     if let Some((row, column)) = answer.pointed
         && let (Some(load), Some(ratio)) = (load(row, column), ratio(row, column))

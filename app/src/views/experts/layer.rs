@@ -39,7 +39,7 @@ pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, a
 fn figures(ui: &mut Ui, layer: &LayerUsage) {
     let (balance, experts) = (&layer.balance, layer.experts());
     let value = |number: Option<f64>| number.map_or_else(|| format::MISSING.to_owned(), format::value);
-    let count = |number: Option<u16>| number.map_or_else(|| format::MISSING.to_owned(), |n| n.to_string());
+    let count = |number: Option<u32>| number.map_or_else(|| format::MISSING.to_owned(), |n| n.to_string());
     let k = count(balance.k);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::XL;
@@ -128,7 +128,7 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
     if response.clicked()
         && let Some(expert) = response.interact_pointer_pos().and_then(at)
     {
-        asked.expert = Some((layer.balance.layer, expert as u16));
+        asked.expert = Some((layer.balance.layer, expert as u32));
     }
     if let Some(expert) = hovered {
         let load = &loads[expert];
@@ -181,7 +181,7 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
         marked: None,
     };
     let found = sheet.show_titled(ui, &format!("Experts of layer {}", layer.balance.layer), domain_name);
-    asked.of_sheet(found, |row, _| Some((layer.balance.layer, *order.get(row)? as u16)));
+    asked.of_sheet(found, |row, _| Some((layer.balance.layer, *order.get(row)? as u32)));
 }
 
 /// The figures of all layers, over all text.

@@ -280,14 +280,14 @@ impl ExpertsView {
 #[derive(Debug, Default)]
 struct Interaction {
     /// Layer and expert to open.
-    expert: Option<(u16, u16)>,
+    expert: Option<(u16, u32)>,
     /// Text for the clipboard.
     copied: Option<String>,
 }
 
 impl Interaction {
     /// Takes what was asked of a table; `open` says which expert a link means.
-    fn of_sheet(&mut self, asked: sheet::Interaction, open: impl FnOnce(usize, usize) -> Option<(u16, u16)>) {
+    fn of_sheet(&mut self, asked: sheet::Interaction, open: impl FnOnce(usize, usize) -> Option<(u16, u32)>) {
         self.copied = asked.copied.or(self.copied.take());
         self.expert = asked.clicked.and_then(|(row, column)| open(row, column)).or(self.expert);
     }

@@ -69,7 +69,7 @@ fn map(ui: &mut Ui, found: &CoActivations, lift: bool, asked: &mut Interaction) 
     };
     let answer = matrix.show(ui);
     if let Some((a, _)) = answer.clicked {
-        asked.expert = Some((found.layer, a as u16));
+        asked.expert = Some((found.layer, a as u32));
     }
     if let Some((a, b)) = answer.pointed.filter(|(a, b)| a != b) {
         answer.response.on_hover_text_at_pointer(format!(
@@ -100,7 +100,7 @@ fn pairs(ui: &mut Ui, found: &CoActivations, asked: &mut Interaction) {
     let cell = |row: usize, column: usize| {
         let pair = &found.pairs[row];
         let link =
-            |expert: u16| Cell::Link(u64::from(expert), format!("Go to expert {}:{expert}", found.layer));
+            |expert: u32| Cell::Link(u64::from(expert), format!("Go to expert {}:{expert}", found.layer));
         match column {
             0 => link(pair.a),
             1 => link(pair.b),

@@ -57,7 +57,7 @@ fn map(ui: &mut Ui, found: &Transitions, lift: bool, asked: &mut Interaction) {
     };
     let answer = matrix.show(ui);
     if let Some((from, _)) = answer.clicked {
-        asked.expert = Some((found.layer, from as u16));
+        asked.expert = Some((found.layer, from as u32));
     }
     if let Some((from, to)) = answer.pointed {
         answer.response.on_hover_text_at_pointer(format!(
@@ -110,6 +110,6 @@ fn pairs(ui: &mut Ui, found: &Transitions, asked: &mut Interaction) {
     let answer = sheet.show_titled(ui, &title, "most frequent first");
     asked.of_sheet(answer, |row, column| {
         let (from, to) = *found.pairs.get(row)?;
-        Some(if column == 0 { (found.layer, from as u16) } else { (found.next, to as u16) })
+        Some(if column == 0 { (found.layer, from as u32) } else { (found.next, to as u32) })
     });
 }

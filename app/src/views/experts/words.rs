@@ -39,7 +39,7 @@ pub fn show(
         either(ui, by_lift, ["by lift", "by count"], hovers);
     });
     ui.add_space(space::XS);
-    let mut experts: Vec<u16> = rows.iter().map(|row| row.expert).collect();
+    let mut experts: Vec<u32> = rows.iter().map(|row| row.expert).collect();
     experts.sort_unstable();
     experts.dedup();
     ui.spacing_mut().item_spacing.y = 2.0;
@@ -57,7 +57,7 @@ pub fn show(
 }
 
 /// The listed tokens of an expert, best first.
-pub fn ranked(rows: &[VocabularyRow], expert: u16, by_lift: bool) -> Vec<&VocabularyRow> {
+pub fn ranked(rows: &[VocabularyRow], expert: u32, by_lift: bool) -> Vec<&VocabularyRow> {
     let rank = |row: &VocabularyRow| if by_lift { row.rank_by_lift } else { row.rank_by_count };
     let mut found: Vec<&VocabularyRow> =
         rows.iter().filter(|row| row.expert == expert && rank(row).is_some()).collect();
@@ -96,7 +96,7 @@ fn figures(ui: &mut Ui, row: &InformationRow) {
 fn line(
     ui: &mut Ui,
     layer: u16,
-    expert: u16,
+    expert: u32,
     rows: &[&VocabularyRow],
     vocabulary: &Vocabulary,
     by_lift: bool,

@@ -8,7 +8,7 @@ use crate::widgets::{facts, format};
 
 /// Draws the section of `token`; gives the (layer, expert) whose page the person wants to see. Without pages
 /// experts are names alone.
-pub fn show(ui: &mut Ui, layers: &[LayerExperts], token: usize, has_pages: bool) -> Option<(u16, u16)> {
+pub fn show(ui: &mut Ui, layers: &[LayerExperts], token: usize, has_pages: bool) -> Option<(u16, u32)> {
     facts::section(ui, "Experts");
     let mut follow = None;
     ui.spacing_mut().item_spacing.y = 2.0;
@@ -22,7 +22,7 @@ pub fn show(ui: &mut Ui, layers: &[LayerExperts], token: usize, has_pages: bool)
             );
             for (expert, weight) in layer.of(token) {
                 if one(ui, layer.layer, expert, weight, has_pages) {
-                    follow = Some((layer.layer as u16, expert as u16));
+                    follow = Some((layer.layer as u16, expert as u32));
                 }
             }
         });

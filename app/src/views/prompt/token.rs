@@ -56,7 +56,7 @@ pub struct Interaction {
     /// To see where this feature's value comes from.
     pub back: Option<u32>,
     /// To see the page of this expert: (layer, expert).
-    pub expert: Option<(u16, u16)>,
+    pub expert: Option<(u16, u32)>,
 }
 
 /// One code.

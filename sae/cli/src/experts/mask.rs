@@ -29,7 +29,7 @@ pub struct Command {
     domain: Vec<String>,
     /// Mask these experts, all at once
     #[arg(long, value_name = "LAYER:EXPERT", value_delimiter = ',', value_parser = expert, conflicts_with = "domain")]
-    expert: Vec<(u16, u16)>,
+    expert: Vec<(u16, u32)>,
     #[command(flatten)]
     model: ModelOption,
     /// Most tokens measured per domain
@@ -40,7 +40,7 @@ pub struct Command {
     controls: u16,
 }
 
-fn expert(text: &str) -> std::result::Result<(u16, u16), String> {
+fn expert(text: &str) -> std::result::Result<(u16, u32), String> {
     let parts =
         text.split_once(':').and_then(|(l, e)| Some((l.trim().parse().ok()?, e.trim().parse().ok()?)));
     parts.ok_or_else(|| "expected LAYER:EXPERT, for example 2:7".to_owned())

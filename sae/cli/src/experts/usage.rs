@@ -26,7 +26,7 @@ pub fn summary(s: Summary) -> Output {
 
 /// How even the load is.
 pub fn even(b: &BalanceRow) -> String {
-    let count = |n: Option<u16>| n.map_or_else(|| "–".to_owned(), |n| n.to_string());
+    let count = |n: Option<u32>| n.map_or_else(|| "–".to_owned(), |n| n.to_string());
     format!(
         "{} experts, {} per token: effective {}, load entropy {}, CV {}, max violation {}, Gini {}, dead {}, cold {}",
         b.experts,

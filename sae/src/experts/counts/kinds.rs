@@ -121,7 +121,7 @@ impl Kinds {
             .or_insert_with(|| vec![KindCounts { tokens: 0, slots: vec![0; *experts] }; Kind::ALL.len()]);
         let of = &mut layer[*kind as usize];
         of.tokens += 1;
-        choice.experts.iter().for_each(|&e| of.slots[usize::from(e)] += 1);
+        choice.experts.iter().for_each(|&e| of.slots[e as usize] += 1);
     }
 
     /// One row a (layer, expert, kind), `domain` naming the kind. Kinds that no token had are left out.
@@ -179,7 +179,7 @@ mod tests {
         for i in 0..60u32 {
             let token = i % 4;
             // Line breaks choose 0 and 2, words 1 and 2; token 3 is in no vocabulary.
-            let experts: &[u16] = if token == 0 { &[0, 2] } else { &[2, 1] };
+            let experts: &[u32] = if token == 0 { &[0, 2] } else { &[2, 1] };
             counts.add(&Choice { layer: 1, token, experts, ..Choice::default() });
         }
         let rows = counts.rows();

@@ -20,10 +20,10 @@ impl Pairs {
     }
 
     /// Counts the pairs of one token; `experts` are different, below E, the strongest first.
-    pub fn add(&mut self, experts: &[u16]) {
+    pub fn add(&mut self, experts: &[u32]) {
         for (rank, &a) in experts.iter().enumerate() {
             for (distance, &b) in experts[rank + 1..].iter().enumerate() {
-                let at = self.index(usize::from(a.min(b)), usize::from(a.max(b)));
+                let at = self.index(a.min(b) as usize, a.max(b) as usize);
                 self.together[at] += 1;
                 self.adjacent[at] += u64::from(distance == 0);
             }
@@ -77,13 +77,13 @@ mod tests {
         let mut slots = vec![0u64; experts];
         let mut naive = vec![vec![0u64; experts]; experts];
         for _ in 0..500 {
-            let mut ids: Vec<u16> = (0..experts as u16).collect();
+            let mut ids: Vec<u32> = (0..experts as u32).collect();
             ids.shuffle(&mut rng);
             ids.truncate(k);
             pairs.add(&ids);
             for &a in &ids {
-                slots[usize::from(a)] += 1;
-                ids.iter().for_each(|&b| naive[usize::from(a)][usize::from(b)] += 1);
+                slots[a as usize] += 1;
+                ids.iter().for_each(|&b| naive[a as usize][b as usize] += 1);
             }
         }
         for a in 0..experts {

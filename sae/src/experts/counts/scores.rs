@@ -54,7 +54,7 @@ impl ScoreSums {
         let (p, log_sum) = probabilities(choice, kind)?;
         self.tokens += 1;
         self.probability.iter_mut().zip(&p).for_each(|(sum, p)| *sum += p);
-        choice.experts.iter().for_each(|&e| self.slots[usize::from(e)] += 1);
+        choice.experts.iter().for_each(|&e| self.slots[e as usize] += 1);
         if let Some(z) = log_sum {
             self.like_probabilities += u64::from(scores.len() > 1 && is_distribution(scores));
             self.z_squared += z * z;
@@ -74,7 +74,7 @@ impl ScoreSums {
             } else if p > second {
                 second = p;
             }
-            if choice.experts.iter().any(|&chosen| usize::from(chosen) == e) {
+            if choice.experts.iter().any(|&chosen| chosen as usize == e) {
                 least_chosen = least_chosen.min(p);
             } else {
                 most_left = most_left.max(p);
@@ -173,7 +173,7 @@ fn probabilities(choice: &Choice<'_>, kind: ScoreKind) -> Result<(Vec<f64>, Opti
 mod tests {
     use super::*;
 
-    fn sums(rows: &[(&[u16], &[f32])], kind: ScoreKind) -> ScoreSums {
+    fn sums(rows: &[(&[u32], &[f32])], kind: ScoreKind) -> ScoreSums {
         let mut sums = ScoreSums::new(rows[0].1.len());
         for (experts, scores) in rows {
             sums.add(&Choice { experts, scores, ..Choice::default() }, kind).unwrap();

@@ -13,7 +13,7 @@ pub struct Transitions {
     counts: BTreeMap<(u16, u16), Vec<u64>>,
     /// The token that was counted last: document, position, its layer and what it chose there.
     last: Option<(u32, u32, u16)>,
-    chosen: Vec<u16>,
+    chosen: Vec<u32>,
 }
 
 impl Transitions {
@@ -44,8 +44,8 @@ impl Transitions {
             let counts =
                 self.counts.entry((layer, choice.layer)).or_insert_with(|| vec![0; experts * experts]);
             for &from in &self.chosen {
-                let row = &mut counts[usize::from(from) * experts..][..experts];
-                choice.experts.iter().for_each(|&to| row[usize::from(to)] += 1);
+                let row = &mut counts[from as usize * experts..][..experts];
+                choice.experts.iter().for_each(|&to| row[to as usize] += 1);
             }
         }
         self.last = Some(here);
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    fn row(document: u32, position: u32, layer: u16, experts: &[u16]) -> Choice<'_> {
+    fn row(document: u32, position: u32, layer: u16, experts: &[u32]) -> Choice<'_> {
         Choice { document, position, layer, experts, ..Choice::default() }
     }
 
@@ -92,9 +92,9 @@ mod tests {
         let mut t = Transitions::new(3);
         let p = [[0.8, 0.2, 0.0], [0.1, 0.3, 0.6], [0.0, 0.5, 0.5]];
         for position in 0..30_000 {
-            let from = rng.random_range(0..3u16);
+            let from = rng.random_range(0..3u32);
             let u: f64 = rng.random();
-            let row_of = p[usize::from(from)];
+            let row_of = p[from as usize];
             let to = if u < row_of[0] {
                 0
             } else if u < row_of[0] + row_of[1] {

@@ -42,8 +42,8 @@ impl Load {
             self.margins += 1;
         }
         for (&expert, &weight) in choice.experts.iter().zip(choice.weights) {
-            self.slots[usize::from(expert)] += 1;
-            self.weights[usize::from(expert)] += f64::from(weight);
+            self.slots[expert as usize] += 1;
+            self.weights[expert as usize] += f64::from(weight);
         }
     }
 
@@ -158,7 +158,7 @@ impl Usage {
 mod tests {
     use super::*;
 
-    fn choice<'a>(layer: u16, experts: &'a [u16], weights: &'a [f32]) -> Choice<'a> {
+    fn choice<'a>(layer: u16, experts: &'a [u32], weights: &'a [f32]) -> Choice<'a> {
         Choice { document: 3, position: 5, layer, experts, weights, entropy: 0.5, ..Choice::default() }
     }
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn damaged_rows_are_named() {
-        let cases: [(&[u16], &[f32], &str); 4] = [
+        let cases: [(&[u32], &[f32], &str); 4] = [
             (&[4], &[1.0], "expert 4, but the model's experts are 0…3"),
             (&[1, 2], &[1.0], "2 experts but 1 weights"),
             (&[1, 1], &[0.5, 0.5], "expert 1 is chosen twice"),

@@ -104,14 +104,14 @@ impl Vocabulary {
         let experts = self.experts;
         let Some(layer) = self.layers.get_mut(&choice.layer) else { return };
         layer.tokens += 1;
-        choice.experts.iter().for_each(|&e| layer.slots[usize::from(e)] += 1);
+        choice.experts.iter().for_each(|&e| layer.slots[e as usize] += 1);
         let Some(kind) = kind else { return };
         let kind = kind as usize;
         layer.seen[kind] += 1;
         let row = &mut layer.chosen[kind * experts..][..experts];
-        choice.experts.iter().for_each(|&e| row[usize::from(e)] += 1);
+        choice.experts.iter().for_each(|&e| row[e as usize] += 1);
         if let Some(&first) = choice.experts.first() {
-            layer.first[kind * experts + usize::from(first)] += 1;
+            layer.first[kind * experts + first as usize] += 1;
         }
     }
 
@@ -162,7 +162,7 @@ impl Vocabulary {
             let share = f64::from(count) / f64::from(tokens);
             (count > 0).then(|| VocabularyRow {
                 layer: number,
-                expert: expert as u16,
+                expert: expert as u32,
                 token: self.tokens[t],
                 count: count.into(),
                 tokens: tokens.into(),
@@ -176,9 +176,9 @@ impl Vocabulary {
         rows.sort_by(|a, b| {
             b.lift.total_cmp(&a.lift).then(b.count.cmp(&a.count)).then(a.token.cmp(&b.token))
         });
-        (0u16..).zip(rows.iter_mut().take(LISTED)).for_each(|(rank, row)| row.rank_by_lift = Some(rank));
+        (0u32..).zip(rows.iter_mut().take(LISTED)).for_each(|(rank, row)| row.rank_by_lift = Some(rank));
         rows.sort_by(|a, b| b.count.cmp(&a.count).then(a.token.cmp(&b.token)));
-        (0u16..).zip(rows.iter_mut().take(LISTED)).for_each(|(rank, row)| row.rank_by_count = Some(rank));
+        (0u32..).zip(rows.iter_mut().take(LISTED)).for_each(|(rank, row)| row.rank_by_count = Some(rank));
         rows.retain(|row| row.rank_by_count.is_some() || row.rank_by_lift.is_some());
         rows
     }
@@ -191,7 +191,7 @@ mod tests {
     fn counted(bytes: usize) -> Vocabulary {
         let seen = HashMap::from([(7, 20), (8, 12), (9, 3), (1, 1000)]);
         let mut v = Vocabulary::within(bytes, 3, &BTreeSet::from([4]), &seen);
-        let mut add = |token, experts: &[u16]| {
+        let mut add = |token, experts: &[u32]| {
             v.add(v.type_of(token), &Choice { layer: 4, token, experts, ..Choice::default() });
         };
         (0..15).for_each(|_| add(7, &[2, 0]));

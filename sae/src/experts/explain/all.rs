@@ -92,7 +92,7 @@ pub fn fit(codes: &Codes, by_feature: &ByFeature, choices: &Choices, experts: us
     let design = Design { codes, by_feature, scale: scale.collect(), experts };
     let mut y = vec![0.0; codes.rows() * experts];
     for t in 0..choices.len() {
-        choices.of(t).iter().for_each(|&e| y[t * experts + usize::from(e)] = 1.0);
+        choices.of(t).iter().for_each(|&e| y[t * experts + e as usize] = 1.0);
     }
     let mut w = vec![0.0; (features + 1) * experts];
     let mut r = design.back(&y);

@@ -21,7 +21,7 @@ impl<K: Hash + Eq> Counted<K> {
         for t in 0..choices.len() {
             let (seen, of) = counts.entry(key(t)).or_insert_with(|| (0.0, vec![0; experts]));
             *seen += 1.0;
-            choices.of(t).iter().for_each(|&e| of[usize::from(e)] += 1);
+            choices.of(t).iter().for_each(|&e| of[e as usize] += 1);
         }
         Self { counts }
     }
@@ -91,7 +91,7 @@ mod tests {
     fn what_was_not_seen_is_backed_off() {
         let mut choices = Choices::default();
         // Token 5 after 1 chooses 0, after 2 it chooses 1 twice; token 6 chooses 2.
-        [[0u16], [1], [1], [2]].iter().for_each(|c| choices.push(c));
+        [[0u32], [1], [1], [2]].iter().for_each(|c| choices.push(c));
         let made = Tokens {
             tokens: vec![5, 5, 5, 6],
             before: vec![1, 2, 2, 9],

@@ -36,13 +36,13 @@ impl Moments {
     }
 
     /// Adds a token with its choices in each layer.
-    pub fn push<'a>(&mut self, x: &[f32], chosen: impl Fn(u16) -> &'a [u16]) {
+    pub fn push<'a>(&mut self, x: &[f32], chosen: impl Fn(u16) -> &'a [u32]) {
         self.waiting.extend_from_slice(x);
         self.rows += 1.0;
         self.sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += f64::from(*x));
         for (layer, (with, counts)) in &mut self.layers {
             for &e in chosen(*layer) {
-                let e = usize::from(e);
+                let e = e as usize;
                 counts[e] += 1.0;
                 with[e * self.d..(e + 1) * self.d].iter_mut().zip(x).for_each(|(w, x)| *w += f64::from(*x));
             }

@@ -125,7 +125,7 @@ pub fn direct(
         }
     }
     progress.end(&format!("{done} tokens"));
-    Ok(tap.layers.into_iter().map(|(layer, of)| (crate::experts::tables::short(layer), of)).collect())
+    Ok(tap.layers.into_iter().map(|(layer, of)| (crate::experts::tables::layer_number(layer), of)).collect())
 }
 
 impl DirectLayer {

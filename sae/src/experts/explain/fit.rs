@@ -37,7 +37,7 @@ pub fn fit(codes: &Codes, by_feature: &ByFeature, choices: &Choices, experts: us
                 let value = f64::from(*value);
                 sum += value;
                 squares += value * value;
-                choices.of(*row as usize).iter().for_each(|&e| of[usize::from(e)] += value);
+                choices.of(*row as usize).iter().for_each(|&e| of[e as usize] += value);
             }
             (sum, squares, of)
         })
@@ -55,7 +55,7 @@ pub fn fit(codes: &Codes, by_feature: &ByFeature, choices: &Choices, experts: us
         order.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()).then(a.1.cmp(&b.1)));
         order.truncate(MOST);
         let (correlations, chosen): (Vec<f64>, Vec<u32>) = order.into_iter().unzip();
-        let rungs = rungs(codes, choices, e as u16, &chosen, features);
+        let rungs = rungs(codes, choices, e as u32, &chosen, features);
         ExpertFit { features: chosen, correlations, rungs }
     };
     (0..experts).into_par_iter().map(one).collect()
@@ -65,7 +65,7 @@ pub fn fit(codes: &Codes, by_feature: &ByFeature, choices: &Choices, experts: us
 fn rungs(
     codes: &Codes,
     choices: &Choices,
-    expert: u16,
+    expert: u32,
     chosen: &[u32],
     features: usize,
 ) -> Vec<(f64, Vec<f64>)> {

@@ -22,7 +22,7 @@ pub const NOTHING: u32 = u32::MAX;
 #[derive(Debug, Clone)]
 pub struct Choices {
     offsets: Vec<usize>,
-    experts: Vec<u16>,
+    experts: Vec<u32>,
 }
 
 impl Default for Choices {
@@ -33,7 +33,7 @@ impl Default for Choices {
 
 impl Choices {
     /// Experts of token `t`, the strongest first.
-    pub fn of(&self, t: usize) -> &[u16] {
+    pub fn of(&self, t: usize) -> &[u32] {
         &self.experts[self.offsets[t]..self.offsets[t + 1]]
     }
 
@@ -43,7 +43,7 @@ impl Choices {
     }
 
     /// Adds a token.
-    pub fn push(&mut self, experts: &[u16]) {
+    pub fn push(&mut self, experts: &[u32]) {
         self.experts.extend_from_slice(experts);
         self.offsets.push(self.experts.len());
     }
@@ -58,7 +58,7 @@ impl Choices {
     /// Tokens that chose each of `experts`.
     pub fn counts(&self, experts: usize) -> Vec<u64> {
         let mut counts = vec![0; experts];
-        self.experts.iter().for_each(|&e| counts[usize::from(e)] += 1);
+        self.experts.iter().for_each(|&e| counts[e as usize] += 1);
         counts
     }
 }
@@ -153,7 +153,7 @@ pub fn gather(
         let codes = encoder.encode(&batch.activations);
         let places: Vec<(u32, u32, u32)> =
             (0..batch.len()).map(|i| (batch.documents[i], batch.positions[i], batch.tokens[i])).collect();
-        let mut chosen: BTreeMap<(usize, u16), Vec<u16>> = BTreeMap::new();
+        let mut chosen: BTreeMap<(usize, u16), Vec<u32>> = BTreeMap::new();
         walk.up_to(&places, |i, choice| {
             chosen.insert((i, choice.layer), choice.experts.to_vec());
         })?;

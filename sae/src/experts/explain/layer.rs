@@ -124,7 +124,7 @@ fn expert_rows(
     let counts = measured.counts(experts);
     let mut domains = vec![vec![0u64; of.domains.len()]; experts];
     for t in 0..measured.len() {
-        measured.of(t).iter().for_each(|&e| domains[usize::from(e)][of.measured.domains[t]] += 1);
+        measured.of(t).iter().for_each(|&e| domains[e as usize][of.measured.domains[t]] += 1);
     }
     let row = |e: usize| {
         let tokens = counts[e];

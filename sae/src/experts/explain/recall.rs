@@ -36,10 +36,8 @@ impl Recall {
                     scores.fill(0.0);
                     score(t, &mut scores);
                     let predicted = best(&scores, chosen.len());
-                    let found = chosen
-                        .iter()
-                        .filter(|e| predicted.contains(e))
-                        .inspect(|e| hits[usize::from(**e)] += 1);
+                    let found =
+                        chosen.iter().filter(|e| predicted.contains(e)).inspect(|e| hits[**e as usize] += 1);
                     sum += found.count() as f64 / chosen.len() as f64;
                     tokens += 1;
                 }
@@ -58,10 +56,10 @@ impl Recall {
 }
 
 /// Numbers of the `k` largest scores, ties to the lower number.
-fn best(scores: &[f64], k: usize) -> Vec<u16> {
-    let mut best: Vec<u16> = Vec::with_capacity(k + 1);
-    for (e, score) in (0u16..).zip(scores) {
-        let at = best.partition_point(|b| scores[usize::from(*b)] >= *score);
+fn best(scores: &[f64], k: usize) -> Vec<u32> {
+    let mut best: Vec<u32> = Vec::with_capacity(k + 1);
+    for (e, score) in (0u32..).zip(scores) {
+        let at = best.partition_point(|b| scores[*b as usize] >= *score);
         if at < k {
             best.insert(at, e);
             best.truncate(k);
@@ -77,7 +75,7 @@ mod tests {
     #[test]
     fn recall_is_the_share_of_chosen_experts_among_as_many_predicted() {
         let mut choices = Choices::default();
-        [&[1u16, 3][..], &[0], &[], &[2, 0]].into_iter().for_each(|c| choices.push(c));
+        [&[1u32, 3][..], &[0], &[], &[2, 0]].into_iter().for_each(|c| choices.push(c));
         // Scores prefer 0, then 1 and 3 alike, then 2.
         let found = Recall::of(&choices, 4, |_, s| s.copy_from_slice(&[3.0, 2.0, 1.0, 2.0]));
         // Predicted {0, 1}, {0}, –, {0, 1}: ½ + 1 + ½ of three tokens.

@@ -19,14 +19,14 @@ pub fn f1(
     for (t, token) in made.tokens.iter().enumerate() {
         let (count, of) = seen.entry(*token).or_insert_with(|| (0, vec![0; experts]));
         *count += 1;
-        of_made.of(t).iter().for_each(|&e| of[usize::from(e)] += 1);
+        of_made.of(t).iter().for_each(|&e| of[e as usize] += 1);
     }
     let one = |e: usize| {
         let tokens = seen.iter().map(|(token, (count, of))| (*token, *count, u64::from(of[e])));
         let rule = token_rule::best(tokens.filter(|t| t.2 > 0).collect());
         let (mut matched, mut fired, mut hits) = (0u64, 0u64, 0u64);
         for (t, token) in measured.tokens.iter().enumerate() {
-            let (says, is) = (rule.contains(token), of_measured.of(t).contains(&(e as u16)));
+            let (says, is) = (rule.contains(token), of_measured.of(t).contains(&(e as u32)));
             matched += u64::from(says);
             fired += u64::from(is);
             hits += u64::from(says && is);
@@ -48,7 +48,7 @@ mod tests {
             let mut choices = Choices::default();
             for (t, token) in tokens.iter().enumerate() {
                 // Expert 0 takes tokens 2 and 5; 1 and 2 take the others in turn; no token takes expert 3.
-                choices.push(&[if matches!(token, 2 | 5) { 0 } else { 1 + ((t / 10 + t) % 2) as u16 }]);
+                choices.push(&[if matches!(token, 2 | 5) { 0 } else { 1 + ((t / 10 + t) % 2) as u32 }]);
             }
             (Tokens { tokens, ..Tokens::default() }, choices)
         };

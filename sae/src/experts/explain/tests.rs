@@ -16,7 +16,7 @@ fn documents() -> Vec<Text> {
 
 /// Eight features along the axes, each active where its component is positive; of four of them one is active, and
 /// expert e is chosen where `features[e]` is, or where `other` says.
-fn case(folder: &Path, features: [usize; 4], other: impl Fn(u64) -> Option<u16>) {
+fn case(folder: &Path, features: [usize; 4], other: impl Fn(u64) -> Option<u32>) {
     let texts = documents();
     let tokens: usize = texts.iter().map(|t| t.tokens.len()).sum();
     let mut values = fixture::activations(tokens, D, 7);
@@ -25,11 +25,11 @@ fn case(folder: &Path, features: [usize; 4], other: impl Fn(u64) -> Option<u16>)
     for (document, text) in (10u32..).zip(&texts) {
         for (position, &token) in (0u32..).zip(&text.tokens) {
             let x = &mut values[row * D..(row + 1) * D];
-            let best = (0..4u16)
-                .max_by(|a, b| x[features[usize::from(*a)]].total_cmp(&x[features[usize::from(*b)]]))
+            let best = (0..4u32)
+                .max_by(|a, b| x[features[*a as usize]].total_cmp(&x[features[*b as usize]]))
                 .unwrap();
-            for e in 0..4u16 {
-                let value = &mut x[features[usize::from(e)]];
+            for e in 0..4u32 {
+                let value = &mut x[features[e as usize]];
                 *value = if e == best { value.abs() + 0.1 } else { -value.abs() };
             }
             let expert = other(row as u64).unwrap_or(best);
@@ -75,7 +75,7 @@ fn a_planted_router_is_found() {
     }
     assert!(recall(&of, "shuffled", Some(64)) < 0.36);
     for (e, feature) in features.iter().enumerate() {
-        let first = of.features.iter().find(|row| usize::from(row.expert) == e && row.rank == 0).unwrap();
+        let first = of.features.iter().find(|row| row.expert as usize == e && row.rank == 0).unwrap();
         assert_eq!(first.feature as usize, *feature);
         assert!(first.correlation > 0.3 && first.direct.is_none());
         assert_eq!(of.experts[e].union_size, Some(1));
@@ -89,7 +89,7 @@ fn choices_by_chance_give_the_prior() {
     use kernels::chance::{Purpose, below, generator};
     case(folder.path(), [0, 1, 2, 3], |row| {
         let die = below(10, &mut generator(3, Purpose::Samples, row, 0));
-        Some([0u16, 0, 0, 0, 0, 1, 1, 2, 2, 3][die])
+        Some([0u32, 0, 0, 0, 0, 1, 1, 2, 2, 3][die])
     });
     let of = explained(folder.path());
     let prior = recall(&of, "prior", None);

@@ -30,7 +30,7 @@ pub fn about(dir: &Path) -> Result<HashMap<u32, String>> {
 
 /// The features that send tokens to `expert` of a layer, as many as its union size (four at most), those that
 /// keep tokens away left out; `about` says what features are about.
-pub fn in_words(of: &RouterLayer, expert: u16, about: &HashMap<u32, String>) -> String {
+pub fn in_words(of: &RouterLayer, expert: u32, about: &HashMap<u32, String>) -> String {
     let union = of.experts.iter().find(|row| row.expert == expert).and_then(|row| row.union_size);
     let most = union.map_or(NAMED, |n| (n as usize).min(NAMED));
     let calls = of.features.iter().filter(|row| row.expert == expert && row.correlation > 0.0);

@@ -305,7 +305,7 @@ mod tests {
                     -1.0,
                 ]);
                 for layer in 0..2u16 {
-                    let expert = if layer == 1 { chosen } else { position % 3 } as u16;
+                    let expert = if layer == 1 { chosen } else { position % 3 } as u32;
                     let place = (10 + document as u32, position as u32, token);
                     routed.push((place.0, place.1, place.2, layer, vec![expert], vec![1.0], 0.5));
                 }

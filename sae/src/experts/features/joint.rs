@@ -54,15 +54,15 @@ impl Joint {
 
     /// Counts the features of a token, which are different, and what it chose in `layer`. Other layers than
     /// those given at the beginning are passed over.
-    pub fn choose(&mut self, layer: u16, features: &[u32], experts: &[u16]) {
+    pub fn choose(&mut self, layer: u16, features: &[u32], experts: &[u32]) {
         let width = self.experts;
         let Some(layer) = self.layers.get_mut(&layer) else { return };
         layer.tokens += 1;
-        experts.iter().for_each(|&e| layer.chosen[usize::from(e)] += 1);
+        experts.iter().for_each(|&e| layer.chosen[e as usize] += 1);
         for &f in features {
             layer.fired[f as usize] += 1;
             let row = &mut layer.together[f as usize * width..][..width];
-            experts.iter().for_each(|&e| row[usize::from(e)] += 1);
+            experts.iter().for_each(|&e| row[e as usize] += 1);
         }
     }
 

@@ -120,7 +120,7 @@ fn row(layer: u16, feature: usize, expert: usize, table: &Table, p: f64) -> Feat
     FeatureExpertRow {
         feature: feature as u32,
         layer,
-        expert: expert as u16,
+        expert: expert as u32,
         joint: table.joint,
         feature_tokens: table.a,
         expert_tokens: table.b,
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     const FEATURES: usize = 300;
-    const EXPERTS: u16 = 16;
+    const EXPERTS: u32 = 16;
 
     /// 4000 tokens choose 2 of 16 experts and fire features at random, each with its own density. Planted:
     /// feature 7 fires only where expert 3 is chosen, on every fourth such token; feature 8 fires where
@@ -163,7 +163,7 @@ mod tests {
     /// is.
     fn planted(seed: u64) -> Joint {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut joint = Joint::new(FEATURES, EXPERTS.into(), &[2]).unwrap();
+        let mut joint = Joint::new(FEATURES, EXPERTS as usize, &[2]).unwrap();
         for _ in 0..4000 {
             let a = rng.random_range(0..EXPERTS);
             let b = (a + rng.random_range(1..EXPERTS)) % EXPERTS;
@@ -190,10 +190,10 @@ mod tests {
         for seed in 0..20 {
             let found = test(&planted(seed), &criteria);
             assert!(found.tests > 250 * 16, "{}", found.tests);
-            let lives: Vec<(u32, u16)> =
+            let lives: Vec<(u32, u32)> =
                 found.rows.iter().filter(|r| r.lives_in).map(|r| (r.feature, r.expert)).collect();
             assert_eq!(lives, [(7, 3), (8, 5)]);
-            let is: Vec<(u32, u16)> =
+            let is: Vec<(u32, u32)> =
                 found.rows.iter().filter(|r| r.is_feature).map(|r| (r.feature, r.expert)).collect();
             assert_eq!(is, [(8, 5)]);
             // What the planted features do to other experts is not chance either: who chose 3 chose the others less.
@@ -224,12 +224,12 @@ mod tests {
         let mut joint = Joint::new(3, 4, &[1, 5, 7]).unwrap();
         for i in 0..40u32 {
             let features: &[u32] = if i % 2 == 0 { &[0, 2] } else { &[2] };
-            joint.choose(1, features, &[(i % 4) as u16]);
+            joint.choose(1, features, &[(i % 4) as u32]);
             joint.choose(3, features, &[0]);
             joint.choose(5, features, if i < 20 { &[] } else { &[1] });
             // A layer that not every token passes through counts its own tokens alone.
             if i >= 10 {
-                joint.choose(7, features, &[3 * u16::from(i >= 20)]);
+                joint.choose(7, features, &[3 * u32::from(i >= 20)]);
             }
         }
         let found = test(&joint, &Criteria::default());

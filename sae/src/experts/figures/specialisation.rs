@@ -46,10 +46,10 @@ pub fn specialisation(
         let rates: Vec<f64> = domains.iter().map(|d| d.rate(expert, by_tokens)).collect();
         let sum: f64 = rates.iter().sum();
         let home = home(&rates).filter(|&d| domains[d].slots[expert] >= LEAST_COUNT);
-        specialised += u16::from(home.is_some());
+        specialised += u32::from(home.is_some());
         rows.extend(domains.iter().enumerate().map(|(d, of)| SpecialisationRow {
             layer,
-            expert: expert as u16,
+            expert: expert as u32,
             domain: of.domain.to_owned(),
             count: of.slots[expert],
             tokens: of.tokens,
@@ -71,7 +71,7 @@ fn home(rates: &[f64]) -> Option<usize> {
     (rates[best] > 0.0 && rates[best] >= SKEW * second).then_some(best)
 }
 
-fn information(layer: u16, domains: &[InDomain<'_>], specialised: u16) -> InformationRow {
+fn information(layer: u16, domains: &[InDomain<'_>], specialised: u32) -> InformationRow {
     let mut row = InformationRow { layer, domains: domains.len() as u16, ..InformationRow::default() };
     if domains.len() < 2 {
         return row;

@@ -21,7 +21,7 @@ pub fn by_domain(
     domain: &str,
     text: &Text,
     progress: &mut dyn Progress,
-) -> Result<Vec<(u16, u16)>> {
+) -> Result<Vec<(u16, u32)>> {
     if !source.domains().iter().any(|d| d == domain) {
         let there = source.domains().join(", ");
         return Err(Error::request(format!("there is no domain `{domain}`: the dataset has {there}")));
@@ -69,8 +69,8 @@ fn shapes(model: &LanguageModel) -> BTreeMap<u16, (usize, usize)> {
     blocks.filter_map(shape).collect()
 }
 
-fn by_layer(experts: &[(u16, u16)]) -> BTreeMap<u16, Vec<u16>> {
-    let mut layers: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
+fn by_layer(experts: &[(u16, u32)]) -> BTreeMap<u16, Vec<u32>> {
+    let mut layers: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
     experts.iter().for_each(|&(layer, expert)| layers.entry(layer).or_default().push(expert));
     layers
 }
@@ -80,7 +80,7 @@ fn by_layer(experts: &[(u16, u16)]) -> BTreeMap<u16, Vec<u16>> {
 /// # Errors
 /// No expert, an expert or a layer that the model does not have, or a layer with too few experts left for a
 /// token.
-pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Vec<(u16, u16)>> {
+pub fn checked(mut experts: Vec<(u16, u32)>, model: &LanguageModel) -> Result<Vec<(u16, u32)>> {
     if experts.is_empty() {
         return Err(Error::request("no expert to mask").with_remedy("give --domain or --expert LAYER:EXPERT"));
     }
@@ -95,7 +95,7 @@ pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Ve
                 "layer {layer} has no experts: the layers with experts are {there}"
             )));
         };
-        if let Some(expert) = masked.iter().find(|&&e| usize::from(e) >= count) {
+        if let Some(expert) = masked.iter().find(|&&e| e as usize >= count) {
             return Err(Error::request(format!(
                 "layer {layer} has no expert {expert}: its experts are 0…{}",
                 count - 1
@@ -112,10 +112,10 @@ pub fn checked(mut experts: Vec<(u16, u16)>, model: &LanguageModel) -> Result<Ve
 }
 
 /// `draws` times as many other experts of the same layers; none where a layer has too few.
-pub fn controls(masked: &[(u16, u16)], model: &LanguageModel, draws: u16, seed: u64) -> Vec<Vec<(u16, u16)>> {
+pub fn controls(masked: &[(u16, u32)], model: &LanguageModel, draws: u16, seed: u64) -> Vec<Vec<(u16, u32)>> {
     let shapes = shapes(model);
     let layers = by_layer(masked);
-    let enough = |(layer, masked): (&u16, &Vec<u16>)| {
+    let enough = |(layer, masked): (&u16, &Vec<u32>)| {
         shapes.get(layer).is_some_and(|&(count, _)| count >= 2 * masked.len())
     };
     if !layers.iter().all(enough) {
@@ -125,8 +125,8 @@ pub fn controls(masked: &[(u16, u16)], model: &LanguageModel, draws: u16, seed: 
         let mut rng = generator(seed, Purpose::Masks, number.into(), 0);
         let mut drawn = Vec::with_capacity(masked.len());
         for (layer, masked) in &layers {
-            let count = shapes.get(layer).map_or(0, |&(count, _)| count as u16);
-            let mut others: Vec<u16> = (0..count).filter(|e| !masked.contains(e)).collect();
+            let count = shapes.get(layer).map_or(0, |&(count, _)| count as u32);
+            let mut others: Vec<u32> = (0..count).filter(|e| !masked.contains(e)).collect();
             chance::choose(&mut others, masked.len(), &mut rng);
             others.sort_unstable();
             drawn.extend(others.into_iter().map(|expert| (*layer, expert)));

@@ -37,7 +37,7 @@ pub enum Choose {
     /// Those specialised in this domain (2× rule over the dataset's routing).
     Domain(String),
     /// These, (layer, expert).
-    Experts(Vec<(u16, u16)>),
+    Experts(Vec<(u16, u32)>),
 }
 
 /// What to mask and on how much text to measure.
@@ -61,9 +61,9 @@ pub struct MaskReport {
     /// The domain, or the experts by hand.
     pub mask: String,
     /// (layer, expert) that were taken out.
-    pub masked: Vec<(u16, u16)>,
+    pub masked: Vec<(u16, u32)>,
     /// … by each control; none where a layer has too few others.
-    pub controls: Vec<Vec<(u16, u16)>>,
+    pub controls: Vec<Vec<(u16, u32)>>,
     /// Whether held-out documents were measured, and experts chosen by the others.
     pub held_out: bool,
     /// By domain.
@@ -115,7 +115,7 @@ pub fn mask(dir: &Path, options: &MaskOptions, progress: &mut dyn Progress) -> R
     Ok(report)
 }
 
-fn name(experts: &[(u16, u16)]) -> String {
+fn name(experts: &[(u16, u32)]) -> String {
     experts.iter().map(|(layer, expert)| format!("{layer}:{expert}")).collect::<Vec<_>>().join(",")
 }
 
@@ -124,8 +124,8 @@ fn losses(
     model: &LanguageModel,
     text: &Text,
     mask: &str,
-    masked: &[(u16, u16)],
-    controls: &[Vec<(u16, u16)>],
+    masked: &[(u16, u32)],
+    controls: &[Vec<(u16, u32)>],
     progress: &mut dyn Progress,
 ) -> Result<Vec<MaskingRow>> {
     let mut run = |name: &str, tap: &mut dyn Tap| measure(source, model, text, name, tap, progress);
@@ -202,9 +202,9 @@ fn measure(
 fn publish(dir: &Path, report: &MaskReport) -> Result<()> {
     let folder = dir.join("experts");
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let of = |control: Option<u16>, experts: &[(u16, u16)]| -> Vec<MaskedRow> {
+    let of = |control: Option<u16>, experts: &[(u16, u32)]| -> Vec<MaskedRow> {
         let row =
-            |&(layer, expert): &(u16, u16)| MaskedRow { mask: report.mask.clone(), control, layer, expert };
+            |&(layer, expert): &(u16, u32)| MaskedRow { mask: report.mask.clone(), control, layer, expert };
         experts.iter().map(row).collect()
     };
     let mut experts = of(None, &report.masked);

@@ -25,7 +25,7 @@ impl ExpertMask {
     ///
     /// # Errors
     /// Weights of Monet's experts that cannot be copied.
-    pub fn new(experts: &[(u16, u16)], model: &LanguageModel) -> Result<Self> {
+    pub fn new(experts: &[(u16, u32)], model: &LanguageModel) -> Result<Self> {
         let mut masked = Self::default();
         for &(layer, expert) in experts {
             masked.layers.entry(layer.into()).or_default().push(expert.into());

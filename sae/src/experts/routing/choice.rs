@@ -14,7 +14,7 @@ pub struct Choice<'a> {
     /// Layer of the router.
     pub layer: u16,
     /// Chosen experts, each at most once, the strongest first; empty when the token skipped the layer.
-    pub experts: &'a [u16],
+    pub experts: &'a [u32],
     /// Weight applied to each chosen expert's output, as long as `experts`.
     pub weights: &'a [f32],
     /// Entropy of the router's full distribution, nats.
@@ -90,7 +90,7 @@ impl Choice<'_> {
             let (e, w) = (self.experts.len(), self.weights.len());
             return Err(Error::data(format!("{}: {e} experts but {w} weights", self.place())));
         }
-        if let Some(&expert) = self.experts.iter().find(|&&e| usize::from(e) >= experts) {
+        if let Some(&expert) = self.experts.iter().find(|&&e| e as usize >= experts) {
             let last = experts.saturating_sub(1);
             return Err(Error::data(format!(
                 "{}: expert {expert}, but the model's experts are 0…{last}",

@@ -127,8 +127,8 @@ impl Source {
                 }
             }
             if count_experts {
-                let ids = Lists::<UInt16Type>::of(&batch, EXPERTS)?;
-                let highest = ids.values.iter().max().map_or(0, |&e| usize::from(e) + 1);
+                let ids = Lists::<UInt32Type>::of(&batch, EXPERTS)?;
+                let highest = ids.values.iter().max().map_or(0, |&e| e as usize + 1);
                 found.highest = found.highest.max(highest);
             }
             rows += batch.num_rows() as u64;
@@ -253,7 +253,7 @@ pub struct Rows<'a> {
     tokens: &'a [u32],
     layers: &'a [u16],
     entropies: &'a [f32],
-    experts: Lists<'a, UInt16Type>,
+    experts: Lists<'a, UInt32Type>,
     weights: Lists<'a, Float32Type>,
     scores: Option<Lists<'a, Float32Type>>,
 }

@@ -19,7 +19,7 @@ use storage::experts::UnitRow;
 
 use self::strongest::{Side, Watch};
 use super::explain::RULED;
-use super::tables::short;
+use super::tables::{layer_number, short};
 use super::token_rule;
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
@@ -192,7 +192,7 @@ fn report(watch: Watch, held_out: bool) -> UnitsReport {
             let density = measured.count as f64 / sides[1].tokens.len() as f64;
             let fired = Fired { made: made.strongest(fire(0)), measured: measured.strongest(fire(1)), sides };
             UnitRow {
-                layer: short(layer),
+                layer: layer_number(layer),
                 expert: expert.map(|e| short(e as usize)),
                 unit: Some(unit as u32),
                 density,
@@ -204,7 +204,7 @@ fn report(watch: Watch, held_out: bool) -> UnitsReport {
     let of_experts = experts.into_par_iter().map(|((layer, expert), [made, measured])| {
         let fired = Fired { made, measured, sides };
         UnitRow {
-            layer: short(layer),
+            layer: layer_number(layer),
             expert: Some(short(expert as usize)),
             unit: None,
             density: fired.measured.len() as f64 / sides[1].tokens.len() as f64,

@@ -14,7 +14,7 @@ use storage::experts::CellRow;
 use super::layers;
 use super::outputs::outputs;
 use crate::dictionary::Dictionary;
-use crate::experts::tables::short;
+use crate::experts::tables::layer_number;
 use crate::rows::{Source, must_be_run};
 use crate::{Error, Progress, Result};
 use kernels::pairs::{ROWS, fold_products};
@@ -71,7 +71,7 @@ pub fn cells_of_experts(
             let parts: Vec<&[f32]> = router.iter().map(Vec::as_slice).chain([outputs.as_slice()]).collect();
             Ok(Vectors::of(layer.experts.down.dim(0)?, &parts))
         };
-        found.add(Some(short(b.layer)), &vectors(a)?, &vectors(b)?);
+        found.add(Some(layer_number(b.layer)), &vectors(a)?, &vectors(b)?);
         progress.advance(done, "");
         if progress.stop_requested() {
             return Err(Error::stopped("the cells were not finished"));

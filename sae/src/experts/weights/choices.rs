@@ -80,11 +80,11 @@ impl Counts {
 
     fn add(&mut self, a: &Choice<'_>, b: &Choice<'_>) {
         self.tokens += 1;
-        a.experts.iter().for_each(|&e| self.other[usize::from(e)] += 1);
-        b.experts.iter().for_each(|&e| self.reference[usize::from(e)] += 1);
+        a.experts.iter().for_each(|&e| self.other[e as usize] += 1);
+        b.experts.iter().for_each(|&e| self.reference[e as usize] += 1);
         for &of_a in a.experts {
-            let row = &mut self.both[usize::from(of_a) * self.reference.len()..][..self.reference.len()];
-            b.experts.iter().for_each(|&of_b| row[usize::from(of_b)] += 1);
+            let row = &mut self.both[of_a as usize * self.reference.len()..][..self.reference.len()];
+            b.experts.iter().for_each(|&of_b| row[of_b as usize] += 1);
         }
     }
 
@@ -121,8 +121,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let n = 60u32;
         let row =
-            |position: u32, expert: u16| -> Routed { (10, position, 5, 0, vec![expert], vec![1.0], 0.1) };
-        let of = |position: u32| (position * 7 % 6 / 2) as u16;
+            |position: u32, expert: u32| -> Routed { (10, position, 5, 0, vec![expert], vec![1.0], 0.1) };
+        let of = |position: u32| (position * 7 % 6 / 2) as u32;
         let reference: Vec<Routed> = (0..n).map(|t| row(t, of(t))).collect();
         let renamed = |t: u32| match of(t) {
             0 => 4,
@@ -148,9 +148,9 @@ mod tests {
             let with = mean(&|t| (is(a, t) - ma) * (is(b, t) - mb));
             with / (mean(&|t| (is(a, t) - ma).powi(2)) * mean(&|t| (is(b, t) - mb).powi(2))).sqrt()
         };
-        for (expert, name) in [(0u16, 4u16), (1, 0)] {
+        for (expert, name) in [(0u32, 4u32), (1, 0)] {
             let wanted = correlation(&|t| choose(t) == name, &|t| of(t) == expert);
-            let best = found.cells[usize::from(expert)].best_cosine.unwrap();
+            let best = found.cells[expert as usize].best_cosine.unwrap();
             assert!((best - wanted).abs() < 1e-9 && best > 0.8, "{expert}: {best} {wanted}");
         }
         assert!(found.cells[2].size >= 2, "{:?}", found.cells);

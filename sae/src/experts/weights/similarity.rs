@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use storage::experts::SimilarityRow;
 
 use super::outputs::outputs;
-use crate::experts::tables::short;
+use crate::experts::tables::{layer_number, short};
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::MoeLayer;
@@ -61,7 +61,7 @@ fn of_layer(layer: &MoeLayer<'_>, seed: u64) -> Result<Vec<SimilarityRow>> {
         let (weights_cosine, output_cosine) = (cosine(&weights), cosine(&outputs));
         let alike = |cosine: Option<f64>| cosine.is_some_and(|c| c >= DUPLICATE);
         SimilarityRow {
-            layer: short(layer.layer),
+            layer: layer_number(layer.layer),
             a: short(a),
             b: short(b),
             router_cosine: cosine(&router),
@@ -139,7 +139,7 @@ mod tests {
         let layer = MoeLayer { layer: 2, router: Some(&router), gain: None, experts: &experts };
         let rows = similarity(&[layer], 1, &mut Quiet).unwrap();
         assert_eq!(rows.len(), E * (E - 1) / 2);
-        let duplicates: Vec<(u16, u16)> = rows.iter().filter(|r| r.duplicate).map(|r| (r.a, r.b)).collect();
+        let duplicates: Vec<(u32, u32)> = rows.iter().filter(|r| r.duplicate).map(|r| (r.a, r.b)).collect();
         assert_eq!(duplicates, [(0, 4), (1, 3)]);
         let of = |a, b| rows.iter().find(|r| (r.a, r.b) == (a, b)).unwrap();
         // The same function in another order: only outputs tell.
@@ -172,7 +172,7 @@ mod tests {
         )
         .unwrap()
         {
-            let (a, b) = (usize::from(row.a), usize::from(row.b));
+            let (a, b) = (row.a as usize, row.b as usize);
             let wanted = cosine(router_rows[a * D..][..D].to_vec(), router_rows[b * D..][..D].to_vec());
             assert!((row.router_cosine.unwrap() - wanted).abs() < 1e-6, "{row:?}, {wanted}");
             let wanted = cosine(of_expert(a), of_expert(b));

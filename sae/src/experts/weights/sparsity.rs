@@ -23,7 +23,7 @@ use storage::experts::SparsityRow;
 use super::layers;
 use crate::experts::rescore::{contexts, documents};
 use crate::experts::routing::Source;
-use crate::experts::tables::short;
+use crate::experts::tables::{layer_number, short};
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::config::Activation;
@@ -194,7 +194,7 @@ impl Watch {
         let row = |(&(layer, expert), of): (&(usize, usize), &Sums)| {
             let n = of.tokens as f64;
             SparsityRow {
-                layer: short(layer),
+                layer: layer_number(layer),
                 expert: short(expert),
                 tokens: of.tokens,
                 expected: of.expected / n,

@@ -80,7 +80,7 @@ fn active_units_of_a_model() {
         candle_core::safetensors::load(folder.path().join("model/model.safetensors"), &Device::Cpu).unwrap();
     let source = Source::open(&data).unwrap();
     let documents = crate::experts::rescore::documents(&source).unwrap();
-    let mut sums: BTreeMap<(u16, u16), (f64, f64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<(u16, u32), (f64, f64, u64)> = BTreeMap::new();
     for batch in crate::experts::rescore::contexts(&source, &model, documents).unwrap() {
         let batch = batch.unwrap();
         let mut inputs = Inputs::default();
@@ -104,7 +104,7 @@ fn active_units_of_a_model() {
                         v += spread * f64::from(*x).powi(2);
                     }
                     let expected = Tensor::new(m / (2.0 * v).sqrt(), &Device::Cpu).unwrap().erf().unwrap();
-                    let sum = sums.entry((*layer as u16, *expert as u16)).or_default();
+                    let sum = sums.entry((*layer as u16, *expert as u32)).or_default();
                     sum.0 += 0.5 * (1.0 + expected.to_scalar::<f64>().unwrap());
                     sum.1 += active;
                     sum.2 += 1;

@@ -21,7 +21,7 @@ use storage::experts::WrittenRow;
 use self::pursuit::{Directions, Gram};
 use super::rescore::{contexts, documents};
 use super::routing::Source;
-use super::tables::short;
+use super::tables::{layer_number, short};
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{LanguageModel, NeuronTap, Neurons};
@@ -145,7 +145,7 @@ fn directions(model: &LanguageModel, grams: &Grams, options: &WrittenOptions) ->
             let chance = directions.by_chance(gram, rank, DRAWS, &mut rng);
             let rows = found.into_iter().zip(chance).enumerate();
             rows.map(|(rank, (step, by_chance))| WrittenRow {
-                layer: short(layer),
+                layer: layer_number(layer),
                 expert: short(expert as usize),
                 rank: rank as u32,
                 token: step.token,

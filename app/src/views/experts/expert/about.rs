@@ -29,7 +29,7 @@ pub struct About<'a> {
     /// The block.
     pub layer: u16,
     /// The expert.
-    pub expert: u16,
+    pub expert: u32,
     /// What is loaded.
     pub parts: &'a Parts,
     /// Runs of the same harvest: folder and name.
@@ -71,13 +71,13 @@ impl About<'_> {
         }
     }
 
-    fn name(&self, layer: u16, expert: u16) -> String {
+    fn name(&self, layer: u16, expert: u32) -> String {
         format!("Go to expert {layer}:{expert}")
     }
 
     fn figures(&self, ui: &mut Ui) {
         let Some(layer) = self.usage.layer(self.layer) else { return };
-        let expert = usize::from(self.expert);
+        let expert = self.expert as usize;
         let Some(load) = layer.load(0, expert) else { return };
         let uniform = load.share * layer.experts() as f64;
         let rank =
@@ -137,7 +137,7 @@ impl About<'_> {
         self.part(ui, &self.parts.special, &(), "Domains", &sheet, asked, |_, _| None);
     }
 
-    fn is(&self, layer: u16, expert: u16) -> bool {
+    fn is(&self, layer: u16, expert: u32) -> bool {
         layer == self.layer && expert == self.expert
     }
 
@@ -219,7 +219,7 @@ impl About<'_> {
     fn feature_table(
         &self,
         ui: &mut Ui,
-        key: &(PathBuf, u16, u16),
+        key: &(PathBuf, u16, u32),
         found: Option<&ExpertFeatures>,
         scene: &Scene<'_>,
         asked: &mut Interaction,
@@ -336,7 +336,7 @@ impl About<'_> {
         };
         let Some(found) = found.as_ref() else { return };
         let onward = layer == self.layer;
-        let own = usize::from(self.expert);
+        let own = self.expert as usize;
         let rows: Vec<usize> =
             if onward { found.onward(own).collect() } else { found.backward(own).collect() };
         let pair = |row: usize| if onward { (own, rows[row]) } else { (rows[row], own) };
@@ -359,7 +359,7 @@ impl About<'_> {
         let cell = |row: usize, column: usize| {
             let (from, to) = pair(row);
             match column {
-                0 => Cell::Link(rows[row] as u64, self.name(there, rows[row] as u16)),
+                0 => Cell::Link(rows[row] as u64, self.name(there, rows[row] as u32)),
                 1 => Cell::Count(found.count.get(from, to).max(0.0) as u64),
                 2 => Cell::share(number(found.probability.get(from, to))),
                 _ => Cell::times(number(found.lift.get(from, to))),
@@ -369,7 +369,7 @@ impl About<'_> {
         let id = if onward { "onward" } else { "backward" };
         let sheet = Sheet { id, columns: &columns, rows: rows.len(), cell: &cell, most: 8, marked: None };
         let answer = sheet.show_titled(ui, &title, "");
-        asked.of_sheet(answer, |row, _| Some((there, *rows.get(row)? as u16)));
+        asked.of_sheet(answer, |row, _| Some((there, *rows.get(row)? as u32)));
     }
 
     /// A titled table of a part that may be on its way, empty or broken.
@@ -381,7 +381,7 @@ impl About<'_> {
         title: &str,
         sheet: &Sheet<'_>,
         asked: &mut Interaction,
-        open: impl FnOnce(usize, usize) -> Option<(u16, u16)>,
+        open: impl FnOnce(usize, usize) -> Option<(u16, u32)>,
     ) where
         K: Clone + PartialEq + Send + Sync + 'static,
         T: Send + Sync + 'static,

@@ -36,7 +36,7 @@ const FEATURES: usize = 200;
 pub struct ExpertView {
     dataset: PathBuf,
     layer: u16,
-    expert: u16,
+    expert: u32,
     parts: Parts,
     tokens: tokens::Tokens,
     by_lift: bool,
@@ -52,14 +52,14 @@ struct Parts {
     onward: KeyedRequest<u16, Option<Transitions>>,
     /// From the layer before.
     backward: KeyedRequest<u16, Option<Transitions>>,
-    features: KeyedRequest<(PathBuf, u16, u16), Option<ExpertFeatures>>,
-    senders: KeyedRequest<(PathBuf, u16, u16), Option<Senders>>,
-    written: KeyedRequest<(u16, u16), Vec<WrittenRow>>,
+    features: KeyedRequest<(PathBuf, u16, u32), Option<ExpertFeatures>>,
+    senders: KeyedRequest<(PathBuf, u16, u32), Option<Senders>>,
+    written: KeyedRequest<(u16, u32), Vec<WrittenRow>>,
 }
 
 impl ExpertView {
     /// The page of `expert` of `layer` of `dataset`.
-    pub fn new(dataset: &Path, layer: u16, expert: u16) -> Self {
+    pub fn new(dataset: &Path, layer: u16, expert: u32) -> Self {
         Self {
             dataset: dataset.to_owned(),
             layer,
@@ -125,7 +125,7 @@ impl ExpertView {
         ui.horizontal(|ui| {
             let title = format!("Expert {} of layer {}", self.expert, self.layer);
             ui.label(RichText::new(title).size(size::TITLE).color(p.strong));
-            let load = layer.load(0, usize::from(self.expert));
+            let load = layer.load(0, self.expert as usize);
             if load.is_some_and(|load| load.share < crate::data::experts::DEAD_SHARE) {
                 ui.label(RichText::new("dead").color(p.error)).on_hover_text("Less than 0.1 % of the slots");
             }
@@ -216,7 +216,7 @@ impl View for ExpertView {
         scene.load_experts(&self.dataset);
         scene.load_documents(&self.dataset);
         let Some(usage) = scene.stores.dataset(&self.dataset).experts.value().cloned() else { return };
-        let there = usage.layer(self.layer).is_some_and(|l| usize::from(self.expert) < l.experts());
+        let there = usage.layer(self.layer).is_some_and(|l| (self.expert as usize) < l.experts());
         if there {
             self.ask(scene, &usage, workers);
             self.tokens.logic(scene, &self.dataset, (self.layer, self.expert), &usage, workers);
@@ -239,7 +239,7 @@ impl View for ExpertView {
             let how = format!("The layers with experts are {}.", there.join(", "));
             return notice::empty(ui, &format!("Layer {} has no experts", self.layer), &how);
         };
-        if usize::from(self.expert) >= layer.experts() {
+        if self.expert as usize >= layer.experts() {
             let how = format!(
                 "Its experts are 0 to {}.",
                 format::grouped(layer.experts().saturating_sub(1) as u64)

@@ -56,7 +56,7 @@ impl About<'_> {
     fn sender_table(
         &self,
         ui: &mut Ui,
-        key: &(std::path::PathBuf, u16, u16),
+        key: &(std::path::PathBuf, u16, u32),
         found: Option<&Senders>,
         scene: &Scene<'_>,
         asked: &mut Interaction,

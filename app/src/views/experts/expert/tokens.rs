@@ -20,7 +20,7 @@ use crate::widgets::{facts, format, notice, reading, text};
 pub struct Tokens {
     found: StreamedRequest<Piece>,
     /// What `found` is of.
-    asked: Option<(u16, u16, Order, Option<String>)>,
+    asked: Option<(u16, u32, Order, Option<String>)>,
     wanted: Option<TokenQuery>,
     strongest: bool,
     domain: Option<String>,
@@ -36,7 +36,7 @@ impl Tokens {
         &mut self,
         scene: &Scene<'_>,
         dataset: &Path,
-        (layer, expert): (u16, u16),
+        (layer, expert): (u16, u32),
         usage: &ExpertUsage,
         workers: &Workers,
     ) {
@@ -192,7 +192,7 @@ struct TokenInteraction {
 fn one(
     ui: &mut Ui,
     token: &ChosenToken,
-    expert: u16,
+    expert: u32,
     kind: &str,
     vocabulary: &Vocabulary,
     style: reading::Style,
@@ -201,7 +201,7 @@ fn one(
     let p = palette(ui);
     let marked = token.marked();
     let ground = |weight: &f32| match *weight {
-        weight if weight > 0.0 => p.kind(usize::from(expert), weight),
+        weight if weight > 0.0 => p.kind(expert as usize, weight),
         _ => egui::Color32::TRANSPARENT,
     };
     let grounds: Vec<_> = token.weights.iter().map(ground).collect();
