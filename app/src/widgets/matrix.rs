@@ -161,7 +161,13 @@ impl Matrix<'_> {
             let place = pos2(grid.origin.x - 8.0, middle);
             painter.text(place, Align2::RIGHT_CENTER, (self.row_name)(row), font.clone(), colour);
         }
-        for column in (0..self.columns).step_by(every(26.0, grid.cell.x)) {
+        // As far apart as the widest of the two at the ends needs.
+        let width =
+            |column: usize| painter.layout_no_wrap((self.column_name)(column), font.clone(), p.weak).size().x;
+        let ends =
+            [0, self.columns.saturating_sub(1)].map(|end| if self.columns > 0 { width(end) } else { 0.0 });
+        let room = ends.into_iter().fold(18.0, f32::max) + 8.0;
+        for column in (0..self.columns).step_by(every(room, grid.cell.x)) {
             let middle = grid.rect((0, column)).center().x;
             let place = pos2(middle, rect.bottom());
             painter.text(place, Align2::CENTER_BOTTOM, (self.column_name)(column), font.clone(), p.weak);

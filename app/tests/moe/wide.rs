@@ -3,6 +3,10 @@
 use app::address::Place;
 use app::shell::Options;
 use egui_kittest::kittest::Queryable as _;
+use lm::model::{LanguageModel, ModelSource};
+use lm::pretrain::{Kind, PretrainConfig};
+use sae::Quiet;
+use sae::harvest::HarvestConfig;
 use storage::experts::{BalanceRow, ExpertLoadRow, PairRow, TransitionRow, VocabularyRow};
 
 use super::common::{click, options, wait_for, wait_for_part, window};
@@ -120,4 +124,54 @@ fn forty_eight_layers_of_128_experts_are_looked_at() {
     click(&mut window, "Domains");
     wait_for(&mut window, "No domains");
     wait_for_part(&mut window, "of no kind");
+}
+
+/// A layer of as many experts as a published Monet has, more than 16 bits can number: trained for a moment, harvested, counted and looked at.
+#[test]
+fn a_layer_of_262_144_experts_is_listed_and_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, model, data) =
+        (dir.path().join("text.txt"), dir.path().join("model"), dir.path().join("data"));
+    std::fs::write(&text, "the court held that the ships were at sea. ".repeat(300)).unwrap();
+    let config = PretrainConfig {
+        text: vec![text.clone()],
+        tokens: 256,
+        vocab_size: 512,
+        d_model: 16,
+        layers: 1,
+        heads: 1,
+        experts: 262_144,
+        expert_width: 8,
+        router_heads: 1,
+        context_length: 32,
+        batch_rows: 4,
+        ..PretrainConfig::of(Kind::MonetVertical)
+    };
+    lm::pretrain::run(&config, &model, false, &mut Quiet).unwrap();
+    let source = ModelSource::Folder(model);
+    let model = LanguageModel::load(&source).unwrap();
+    let hooks = vec!["blocks.0.hook_resid_post".parse().unwrap()];
+    let config = HarvestConfig {
+        model: source,
+        text: vec![text],
+        routing: true,
+        tokens: Some(2000),
+        hooks,
+        ..HarvestConfig::default()
+    };
+    sae::harvest::run(&config, &model, &data, &mut Quiet).unwrap();
+    let counted = sae::experts::summarise(&data, &mut Quiet).unwrap();
+    let most = counted.load.iter().filter(|row| row.domain.is_none()).max_by_key(|row| row.tokens).unwrap();
+    let last = counted.load.iter().rev().find(|row| row.tokens > 0).unwrap();
+    assert!(last.expert > 65_535, "{last:?}");
+
+    let place = Some(Place::Experts { dataset: data.clone() });
+    let mut window = window(Options { folder: Some(dir.path().into()), place, ..options() });
+    wait_for(&mut window, "Expert load of 1 layers and 262144 experts");
+    println!("load: {:.2} ms a frame", frame(&mut window));
+    // The map does not widen the page: the table is below the bars, the most used expert first.
+    wait_for(&mut window, &format!("Go to expert 0:{}", most.expert));
+    let place = Some(Place::Expert { dataset: data, layer: 0, expert: last.expert });
+    let mut window = super::common::window(Options { folder: Some(dir.path().into()), place, ..options() });
+    wait_for_part(&mut window, &format!("{}", last.expert));
 }

@@ -87,10 +87,13 @@ pub fn summarise_with(dataset: &Path, model: &ModelChoice, progress: &mut dyn Pr
         counts.scores = rescore(&source, model, progress)?;
     }
     if counts.scores.is_none() {
-        counts.gaps.push(
-            "load-balance loss, z-loss and margins of probabilities need the router's scores, which the table does not keep: give --model"
-                .to_owned(),
+        let why = source.declared().without_scores.map_or_else(
+            || "which the table does not keep: give --model".to_owned(),
+            |why| format!("and there are none: {why}"),
         );
+        counts.gaps.push(format!(
+            "load-balance loss, z-loss and margins of probabilities need a router's score of each expert, {why}"
+        ));
     }
     remark_on(&mut counts, progress);
     let summary = Summary {

@@ -28,12 +28,12 @@ pub fn load(usage: &Usage) -> Vec<ExpertLoadRow> {
 }
 
 fn of_domain(layer: u16, domain: Option<&String>, load: &Load) -> impl Iterator<Item = ExpertLoadRow> {
-    (0..load.slots.len()).map(move |expert| ExpertLoadRow {
+    load.shares().enumerate().map(move |(expert, share)| ExpertLoadRow {
         layer,
         expert: short(expert),
         domain: domain.cloned(),
         tokens: load.slots[expert],
-        share: load.share(expert),
+        share,
         // An expert that was never chosen has no mean weight; `tokens` is 0 then.
         weight: load.mean_weight(expert).unwrap_or(0.0),
     })

@@ -225,7 +225,6 @@ impl<'a> Job<'a> {
             ..MetricsRow::default()
         };
         self.log.append(row)?;
-        self.record.last = Some(row);
         Ok(())
     }
 
@@ -240,6 +239,8 @@ impl<'a> Job<'a> {
         self.record.tokens_done = self.record.step * self.truncation.rows;
         self.record.wall_seconds = self.before + self.begun.elapsed().as_secs_f64();
         self.record.updated = now();
+        // Not only where a row was added: the attempt that added it may have failed before it wrote the record.
+        self.record.last = self.log.rows().last().copied().or(self.record.last);
         self.record.threads = rayon::current_num_threads();
         truncation::write_steps(self.out, &self.steps)?;
         self.log.flush()?;

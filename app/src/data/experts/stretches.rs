@@ -11,7 +11,18 @@ pub struct Stretches {
     length: usize,
 }
 
+/// Experts that a map shows one by one; of more, as many columns as there is room for.
+const SINGLE: usize = 512;
+/// Least width of a map's cell, points.
+pub const CELL: f32 = 5.0;
+
 impl Stretches {
+    /// For a map with `room` points for its cells. One that is wider than its page would widen all that is below it, so only few
+    /// experts, one by one, may.
+    pub fn for_map(experts: usize, room: f32) -> Self {
+        Self::new(experts, if experts > SINGLE { ((room / CELL) as usize).clamp(1, SINGLE) } else { SINGLE })
+    }
+
     /// For at most `most` places.
     pub fn new(experts: usize, most: usize) -> Self {
         Self { experts, length: experts.div_ceil(most.max(1)).max(1) }

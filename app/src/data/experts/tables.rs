@@ -120,8 +120,10 @@ impl Transitions {
 /// What the experts are specialised in.
 #[derive(Clone, Debug, Default)]
 pub struct Specialisations {
-    /// By layer, expert and domain.
+    /// By layer, and within a layer the most specialised first: made once, for a frame has no time to sort many.
     pub experts: Vec<SpecialisationRow>,
+    /// The domains, sorted.
+    pub domains: Vec<String>,
     /// By layer.
     pub layers: Vec<InformationRow>,
 }
@@ -195,10 +197,28 @@ pub fn transitions(dir: &Path, layer: u16) -> Result<Option<Transitions>, Proble
 /// # Errors
 /// A table that is missing or cannot be read.
 pub fn special(dir: &Path) -> Result<Specialisations, Problem> {
-    Ok(Specialisations {
-        experts: read(dir, "specialisation.parquet", Scan::default())?,
-        layers: read(dir, "information.parquet", Scan::default())?,
-    })
+    let mut experts: Vec<SpecialisationRow> = read(dir, "specialisation.parquet", Scan::default())?;
+    let against = |row: &SpecialisationRow| against_baseline(row).unwrap_or(-1.0);
+    experts.sort_by(|a, b| a.layer.cmp(&b.layer).then(against(b).total_cmp(&against(a))));
+    let mut domains: Vec<&str> = experts.iter().map(|row| row.domain.as_str()).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    let domains = domains.into_iter().map(str::to_owned).collect();
+    Ok(Specialisations { domains, layers: read(dir, "information.parquet", Scan::default())?, experts })
+}
+
+/// An expert's share of a domain over what an expert of a balanced layer has.
+pub fn against_baseline(row: &SpecialisationRow) -> Option<f64> {
+    Some(row.share_of_domain? / row.baseline?)
+}
+
+impl Specialisations {
+    /// The rows of a layer, the most specialised first.
+    pub fn of_layer(&self, layer: u16) -> &[SpecialisationRow] {
+        let from = self.experts.partition_point(|row| row.layer < layer);
+        let to = self.experts.partition_point(|row| row.layer <= layer);
+        &self.experts[from..to]
+    }
 }
 
 /// The listed tokens of the experts of `layer`.

@@ -3,7 +3,8 @@
 use egui::{Ui, vec2};
 
 use super::{Interaction, doublings, doublings_legend, explain};
-use crate::data::experts::tables::Specialisations;
+use crate::data::experts::stretches::{CELL, Stretches};
+use crate::data::experts::tables::{Specialisations, against_baseline};
 use crate::data::{InformationRow, SpecialisationRow};
 use crate::theme::{palette, space};
 use crate::widgets::matrix::Matrix;
@@ -18,11 +19,8 @@ pub fn show(
     specialised: &mut bool,
     asked: &mut Interaction,
 ) {
-    let rows: Vec<&SpecialisationRow> = found.experts.iter().filter(|row| row.layer == layer).collect();
-    let mut domains: Vec<&str> = rows.iter().map(|row| row.domain.as_str()).collect();
-    domains.sort_unstable();
-    domains.dedup();
-    if domains.is_empty() {
+    let rows = found.of_layer(layer);
+    if rows.is_empty() {
         return notice::empty(
             ui,
             "No domains",
@@ -37,12 +35,12 @@ pub fn show(
         figures(ui, information);
         ui.add_space(space::M);
     }
-    map(ui, &rows, &domains, layer, asked);
+    map(ui, rows, &found.domains, layer, asked);
     ui.add_space(space::L);
     ui.checkbox(specialised, "specialised only").on_hover_text(
         "An expert is specialised in a domain when its share there is at least twice that in every other one",
     );
-    table(ui, &rows, layer, *specialised, asked);
+    table(ui, rows, layer, *specialised, asked);
 }
 
 fn figures(ui: &mut Ui, row: &InformationRow) {
@@ -64,7 +62,7 @@ fn figures(ui: &mut Ui, row: &InformationRow) {
             ),
             (bits(row.domain_entropy), "at most", "Entropy of the domains over slots"),
             (
-                row.specialised.map_or_else(|| format::MISSING.to_owned(), |n| n.to_string()),
+                row.specialised.map_or_else(|| format::MISSING.to_owned(), |n| format::grouped(n.into())),
                 "specialised experts",
                 "Experts whose share in one domain is at least twice that in every other",
             ),
@@ -75,39 +73,51 @@ fn figures(ui: &mut Ui, row: &InformationRow) {
     });
 }
 
-fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, asked: &mut Interaction) {
+fn map(ui: &mut Ui, rows: &[SpecialisationRow], domains: &[String], layer: u16, asked: &mut Interaction) {
     let p = palette(ui);
     let experts = rows.iter().map(|row| row.expert as usize + 1).max().unwrap_or(0);
-    let mut cells: Vec<Option<&SpecialisationRow>> = vec![None; experts * domains.len()];
+    let longest = domains.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let names = (longest.min(18) as f32 * 6.6 + 16.0).max(48.0);
+    let stretches = Stretches::for_map(experts, ui.available_width() - names);
+    if !stretches.are_single() {
+        explain(
+            ui,
+            &format!(
+                "A column is a stretch of {} neighbours: the most specialised.",
+                stretches.range(0).len()
+            ),
+        );
+    }
+    let columns = stretches.count();
+    let mut cells: Vec<Option<&SpecialisationRow>> = vec![None; columns * domains.len()];
     for row in rows {
-        if let Ok(domain) = domains.binary_search(&row.domain.as_str()) {
-            cells[domain * experts + row.expert as usize] = Some(row);
+        if let Ok(domain) = domains.binary_search(&row.domain) {
+            // The first is the most specialised.
+            cells[domain * columns + stretches.of(row.expert as usize)].get_or_insert(row);
         }
     }
-    let at = |domain: usize, expert: usize| cells.get(domain * experts + expert).copied().flatten();
-    let ratio = |row: &SpecialisationRow| Some(row.share_of_domain? / row.baseline?);
+    let at = |domain: usize, column: usize| cells.get(domain * columns + column).copied().flatten();
     let name = format!("Domains of the {experts} experts of layer {layer}");
-    let longest = domains.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let matrix = Matrix {
         name: &name,
         rows: domains.len(),
-        columns: experts,
+        columns,
         row_name: &|domain| domains[domain].chars().take(18).collect(),
-        column_name: &|expert| expert.to_string(),
-        colour: &|domain, expert| {
-            at(domain, expert).and_then(ratio).map(|ratio| p.diverging(doublings(ratio)))
+        column_name: &|column| stretches.name(column),
+        colour: &|domain, column| {
+            at(domain, column).and_then(against_baseline).map(|ratio| p.diverging(doublings(ratio)))
         },
-        hatched: &|domain, expert| at(domain, expert).is_some_and(|row| row.count == 0),
+        hatched: &|domain, column| at(domain, column).is_some_and(|row| row.count == 0),
         row: None,
-        names: (longest.min(18) as f32 * 6.6 + 16.0).max(48.0),
-        cell: (vec2(5.0, 16.0), vec2(44.0, 28.0)),
+        names,
+        cell: (vec2(CELL, 16.0), vec2(44.0, 28.0)),
         height: 420.0,
     };
     let answer = matrix.show(ui);
-    if let Some((_, expert)) = answer.clicked {
-        asked.expert = Some((layer, expert as u32));
+    if let Some(row) = answer.clicked.and_then(|(domain, column)| at(domain, column)) {
+        asked.expert = Some((layer, row.expert));
     }
-    if let Some(row) = answer.pointed.and_then(|(domain, expert)| at(domain, expert)) {
+    if let Some(row) = answer.pointed.and_then(|(domain, column)| at(domain, column)) {
         let tokens = row.tokens.map_or_else(|| format::MISSING.to_owned(), format::grouped);
         answer.response.on_hover_text_at_pointer(format!(
             "expert {}, {}\n{} of {tokens} tokens, {}\n{}",
@@ -122,7 +132,7 @@ fn map(ui: &mut Ui, rows: &[&SpecialisationRow], domains: &[&str], layer: u16, a
     doublings_legend(ui, "¼ of k / E", "4 times k / E");
 }
 
-fn table(ui: &mut Ui, rows: &[&SpecialisationRow], layer: u16, specialised: bool, asked: &mut Interaction) {
+fn table(ui: &mut Ui, rows: &[SpecialisationRow], layer: u16, specialised: bool, asked: &mut Interaction) {
     let columns = [
         column("expert", 72.0, "Number of the expert"),
         column("domain", 140.0, "Kind of text"),
@@ -137,10 +147,7 @@ fn table(ui: &mut Ui, rows: &[&SpecialisationRow], layer: u16, specialised: bool
         ),
         column("specialised", 96.0, "At least twice the share of every other domain"),
     ];
-    let mut shown: Vec<&SpecialisationRow> =
-        rows.iter().copied().filter(|row| row.specialised || !specialised).collect();
-    let ratio = |row: &SpecialisationRow| Some(row.share_of_domain? / row.baseline?);
-    shown.sort_by(|a, b| ratio(b).unwrap_or(-1.0).total_cmp(&ratio(a).unwrap_or(-1.0)));
+    let shown: Vec<&SpecialisationRow> = rows.iter().filter(|row| row.specialised || !specialised).collect();
     let cell = |row: usize, column: usize| {
         let row = shown[row];
         match column {
@@ -149,7 +156,7 @@ fn table(ui: &mut Ui, rows: &[&SpecialisationRow], layer: u16, specialised: bool
             2 => Cell::Count(row.count),
             3 => row.tokens.map_or(Cell::Missing, Cell::Count),
             4 => Cell::share(row.share_of_domain),
-            5 => Cell::times(ratio(row)),
+            5 => Cell::times(against_baseline(row)),
             6 => Cell::share(row.share_of_expert),
             _ => Cell::Text(if row.specialised { "yes" } else { "" }.into()),
         }

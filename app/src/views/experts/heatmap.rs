@@ -5,13 +5,14 @@ use egui::{Ui, vec2};
 use super::{Interaction, doublings, doublings_legend, explain};
 use crate::data::ExpertUsage;
 use crate::data::experts::DEAD_SHARE;
-use crate::data::experts::stretches::Stretches;
+use crate::data::experts::ExpertLoadRow;
+use crate::data::experts::stretches::{CELL, Stretches};
 use crate::theme::{palette, space};
 use crate::widgets::format;
 use crate::widgets::matrix::Matrix;
 
-/// Columns of the map; of more experts neighbours share one, that of the most used.
-const MOST: usize = 512;
+/// Room for the names of layers.
+const NAMES: f32 = 68.0;
 
 /// Draws the map; a click opens an expert, a click on a layer's name chooses it.
 pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usize, asked: &mut Interaction) {
@@ -22,7 +23,7 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
     );
     let p = palette(ui);
     let experts = usage.experts().max(1);
-    let stretches = Stretches::new(experts, MOST);
+    let stretches = Stretches::for_map(experts, ui.available_width() - NAMES);
     if !stretches.are_single() {
         explain(
             ui,
@@ -32,12 +33,18 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
             ),
         );
     }
-    let load = |row: usize, column: usize| {
-        stretches.top(column, usage.layers.get(row)?.loads.get(domain)?).map(|(_, load)| load)
-    };
-    let expert_of = |row: usize, column: usize| {
-        stretches.top(column, usage.layers.get(row)?.loads.get(domain)?).map(|(expert, _)| expert)
-    };
+    // Once for a frame: a stretch may have thousands of experts.
+    let tops: Vec<Vec<Option<(usize, &ExpertLoadRow)>>> = usage
+        .layers
+        .iter()
+        .map(|layer| {
+            let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
+            (0..stretches.count()).map(|column| stretches.top(column, loads)).collect()
+        })
+        .collect();
+    let top = |row: usize, column: usize| *tops.get(row)?.get(column)?;
+    let load = |row: usize, column: usize| top(row, column).map(|(_, load)| load);
+    let expert_of = |row: usize, column: usize| top(row, column).map(|(expert, _)| expert);
     let ratio = |row: usize, column: usize| {
         load(row, column).map(|load| load.share * usage.layers[row].experts() as f64)
     };
@@ -51,8 +58,8 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
         colour: &|row, expert| ratio(row, expert).map(|ratio| p.diverging(doublings(ratio))),
         hatched: &|row, expert| load(row, expert).is_some_and(|load| load.share < DEAD_SHARE),
         row: Some(*selected),
-        names: 68.0,
-        cell: (vec2(5.0, 8.0), vec2(120.0, 28.0)),
+        names: NAMES,
+        cell: (vec2(CELL, 8.0), vec2(120.0, 28.0)),
         height: 420.0,
     };
     let answer = matrix.show(ui);
@@ -69,11 +76,11 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
         && let Some(expert) = expert_of(row, column)
     {
         answer.response.on_hover_text_at_pointer(format!(
-            "layer {}, expert {expert}\n{} of the slots, {} times uniform\n{} tokens, mean weight {}",
+            "layer {}, expert {expert}\n{} of the slots, {} times uniform\n{}, mean weight {}",
             number(row),
             format::percent(load.share),
             format::value(ratio),
-            format::grouped(load.tokens),
+            format::counted(load.tokens, "token", "tokens"),
             format::value(load.weight),
         ));
     }

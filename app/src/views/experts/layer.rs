@@ -39,14 +39,16 @@ pub fn show(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, a
 fn figures(ui: &mut Ui, layer: &LayerUsage) {
     let (balance, experts) = (&layer.balance, layer.experts());
     let value = |number: Option<f64>| number.map_or_else(|| format::MISSING.to_owned(), format::value);
-    let count = |number: Option<u32>| number.map_or_else(|| format::MISSING.to_owned(), |n| n.to_string());
-    let k = count(balance.k);
+    let count = |number: Option<u32>| {
+        number.map_or_else(|| format::MISSING.to_owned(), |n| format::grouped(n.into()))
+    };
+    let (k, all) = (count(balance.k), format::grouped(experts as u64));
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = space::XL;
         let each = [
-            (format!("{k} of {experts}"), "experts per token", "Experts that each token is routed to"),
+            (format!("{k} of {all}"), "experts per token", "Experts that each token is routed to"),
             (
-                format!("{} of {experts}", value(balance.effective_experts)),
+                format!("{} of {all}", value(balance.effective_experts)),
                 "effective experts",
                 "Exponential of the load's entropy: the number of equally used experts with the same entropy",
             ),
@@ -133,14 +135,14 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
     if let Some(expert) = hovered {
         let load = &loads[expert];
         response.on_hover_cursor(egui::CursorIcon::PointingHand).on_hover_text_at_pointer(format!(
-            "{}\n{} of the slots, {} tokens\nmean weight {}",
+            "{}\n{} of the slots, {}\nmean weight {}",
             match stretches.are_single() {
                 true => format!("expert {expert}"),
                 false =>
                     format!("expert {expert}, the most used of {}", stretches.name(stretches.of(expert))),
             },
             format::percent(load.share),
-            format::grouped(load.tokens),
+            format::counted(load.tokens, "token", "tokens"),
             format::value(load.weight)
         ));
     }

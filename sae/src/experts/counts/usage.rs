@@ -58,12 +58,10 @@ impl Load {
         self.weights.iter_mut().zip(&other.weights).for_each(|(sum, w)| *sum += w);
     }
 
-    /// Share of all slots that went to `expert`, 0 when there are no slots.
-    pub fn share(&self, expert: usize) -> f64 {
-        match total(&self.slots) {
-            0 => 0.0,
-            total => self.slots[expert] as f64 / total as f64,
-        }
+    /// Share of all slots that went to each expert, 0 when there are no slots.
+    pub fn shares(&self) -> impl Iterator<Item = f64> {
+        let total = total(&self.slots).max(1) as f64;
+        self.slots.iter().map(move |&slots| slots as f64 / total)
     }
 
     /// Mean weight with which `expert` was applied where it was chosen; `None` when it never was.
@@ -175,11 +173,14 @@ mod tests {
         assert_eq!(usage.layers().collect::<Vec<_>>(), [2, 7]);
         let all = usage.over_all(2);
         assert_eq!((all.tokens, all.k, all.slots.as_slice()), (2, 2, [1, 1, 0, 2].as_slice()));
-        assert_eq!((all.share(3), all.mean_weight(3), all.mean_weight(2)), (0.5, Some(0.375), None));
+        assert_eq!(
+            (all.shares().nth(3), all.mean_weight(3), all.mean_weight(2)),
+            (Some(0.5), Some(0.375), None)
+        );
         assert_eq!(all.router_entropy(), Some(0.5));
         assert_eq!(usage.by_domain(2)[1].slots, [0, 1, 0, 1]);
         let skipped = usage.over_all(7);
-        assert_eq!((skipped.tokens, skipped.k, skipped.share(0)), (1, 0, 0.0));
+        assert_eq!((skipped.tokens, skipped.k, skipped.shares().next()), (1, 0, Some(0.0)));
         assert_eq!((skipped.activation_density(), all.activation_density()), (Some(0.0), Some(1.0)));
         assert_eq!((skipped.weight_margin(), all.weight_margin()), (None, Some(0.25)));
         assert_eq!(usage.over_all(9).router_entropy(), None);

@@ -20,6 +20,8 @@ pub struct Declared {
     pub rule: WeightRule,
     /// What the column of scores holds.
     pub scores: Option<ScoreKind>,
+    /// Why its experts have no scores of their own, if that is so.
+    pub without_scores: Option<&'static str>,
 }
 
 /// Names of the number of experts in a config, most common first.
@@ -46,6 +48,7 @@ impl Declared {
             experts: experts.or(of_config.experts),
             rule: if any { WeightRule::Any } else { of_config.rule },
             scores,
+            without_scores: of_config.without_scores,
         })
     }
 
@@ -56,7 +59,16 @@ impl Declared {
         let halves = config.get("moe_experts").and_then(Value::as_u64);
         let experts = experts.or(halves.map(|n| n.saturating_mul(n)));
         let experts = experts.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
-        Self { experts, rule: rule(config), scores: None }
+        Self { experts, rule: rule(config), scores: None, without_scores: without_scores(config) }
+    }
+}
+
+fn without_scores(config: &Value) -> Option<&'static str> {
+    let of = |key: &str| config.get(key).and_then(Value::as_str);
+    match of("model_type") {
+        Some("monet") => Some("Monet's experts are products of two routers' gates"),
+        Some("plain_moe") if of("router") == Some("switched") => Some("modules are switched on one by one"),
+        _ => None,
     }
 }
 
