@@ -73,19 +73,31 @@ pub fn join(data: &[PathBuf], out: &Path, progress: &mut dyn Progress) -> Result
             .commit(vec![(schema::ACTIVATIONS.to_owned(), part)], serde_json::json!(Cursor { rows: end }))?;
         done = end;
     }
-    let mut parts = Vec::new();
-    let mut part = writer.next_part(schema::DOCUMENTS, schema::documents(), &Layout::small_table())?;
-    part.write(&documents::to_batch(&sources[0].documents)?)?;
-    parts.push((schema::DOCUMENTS.to_owned(), part.finish()?));
-    let words = datasets[0].manifest().tables.get(schema::VOCABULARY).map_or(&[][..], |t| t.parts.as_slice());
-    for part in words {
-        let adopted = writer.adopt_part(schema::VOCABULARY, datasets[0].dir(), part)?;
-        parts.push((schema::VOCABULARY.to_owned(), adopted));
+    // A join that ended between these tables and the manifest has them already.
+    if !writer.tables().contains_key(schema::DOCUMENTS) {
+        add_documents(&mut writer, &datasets[0], &sources[0].documents, rows)?;
     }
-    writer.commit(parts, serde_json::json!(Cursor { rows }))?;
     writer.finish()?;
     progress.end(&format!("{rows} tokens of {} sites", sites.len()));
     Ok(Joined { dataset: out.to_owned(), rows, sites })
+}
+
+/// The tables that are the same in all datasets, of the first.
+fn add_documents(
+    writer: &mut DatasetWriter,
+    first: &Dataset,
+    documents: &[DocumentRow],
+    rows: u64,
+) -> Result<()> {
+    let mut part = writer.next_part(schema::DOCUMENTS, schema::documents(), &Layout::small_table())?;
+    part.write(&documents::to_batch(documents)?)?;
+    let mut parts = vec![(schema::DOCUMENTS.to_owned(), part.finish()?)];
+    let words = first.manifest().tables.get(schema::VOCABULARY).map_or(&[][..], |t| t.parts.as_slice());
+    for part in words {
+        let adopted = writer.adopt_part(schema::VOCABULARY, first.dir(), part)?;
+        parts.push((schema::VOCABULARY.to_owned(), adopted));
+    }
+    Ok(writer.commit(parts, serde_json::json!(Cursor { rows }))?)
 }
 
 /// One of the datasets.

@@ -42,7 +42,7 @@ pub use against::{RouterAgreement, against};
 pub use counts::{
     Concentration, Kind, Kinds, LEAST_TOKENS, LISTED, Load, Pairs, ScoreSums, Transitions, Usage, Vocabulary,
 };
-pub use figures::{Balance, COLD_SHARE, DEAD_SHARE, InDomain, LEAST_COUNT, SKEW, specialisation};
+pub use figures::{Balance, InDomain, LEAST_COUNT, SKEW, specialisation};
 pub use imported::{CountsModel, read_counts, summarise_counts, write_counts};
 pub use routing::{Choice, ScoreKind, WeightRule};
 pub use summarise::{Figures, Summary, summarise, summarise_with};

@@ -18,5 +18,12 @@ pub use weights::{CellRow, SimilarityRow, SparsityRow};
 
 /// The folder of a dataset that holds them.
 pub const FOLDER: &str = "experts";
-/// An expert with a smaller share of its layer's slots counts as dead.
-pub const DEAD_SHARE: f64 = 0.001;
+/// An expert with a smaller share of its layer's slots counts as dead: 0.1 %, or a tenth of the uniform share where that is less.
+pub fn dead_share(experts: usize) -> f64 {
+    (0.1 / experts.max(1) as f64).min(0.001)
+}
+
+/// An expert with a smaller share counts as cold: 0.5 %, or half of the uniform share where that is less. Dead ones are cold too.
+pub fn cold_share(experts: usize) -> f64 {
+    (0.5 / experts.max(1) as f64).min(0.005)
+}

@@ -29,9 +29,9 @@ row! {
         load_entropy: Option<f64>,
         /// exp(entropy of the load in nats): how many equally used experts would have it.
         effective_experts: Option<f64>,
-        /// Experts with less than [`DEAD_SHARE`](super::DEAD_SHARE) of the slots.
+        /// Experts with less than 0.1 % of the slots, or than a tenth of the uniform share where that is less.
         dead: Option<u32>,
-        /// Experts with less than 0.005 of the slots, dead ones included.
+        /// Experts with less than 0.5 % of the slots, or than half of the uniform share where that is less; dead ones included.
         cold: Option<u32>,
         /// Mean entropy of the router's whole distribution, nats.
         router_entropy: Option<f64>,

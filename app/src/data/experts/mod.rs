@@ -10,7 +10,7 @@ pub mod tokens;
 use std::path::Path;
 
 use storage::Scan;
-pub use storage::experts::{BalanceRow, DEAD_SHARE, ExpertLoadRow};
+pub use storage::experts::{BalanceRow, ExpertLoadRow, dead_share};
 
 use crate::load::Problem;
 

@@ -164,7 +164,7 @@ fn table(ui: &mut Ui, usage: &ExpertUsage, other: &ExpertUsage, asked: &mut Inte
         column("other CV", 80.0, "The same, the other"),
         column("router entropy", 112.0, "Mean entropy of the router, nats, this dataset"),
         column("other router entropy", 144.0, "The same, the other"),
-        column("dead", 56.0, "Experts with less than 0.1 % of the slots, this dataset"),
+        column("dead", 56.0, super::layer::DEAD),
         column("other dead", 88.0, "The same, the other"),
         column(
             "moved",

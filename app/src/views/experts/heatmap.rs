@@ -4,8 +4,8 @@ use egui::{Ui, vec2};
 
 use super::{Interaction, doublings, doublings_legend, explain};
 use crate::data::ExpertUsage;
-use crate::data::experts::DEAD_SHARE;
 use crate::data::experts::ExpertLoadRow;
+use crate::data::experts::dead_share;
 use crate::data::experts::stretches::{CELL, Stretches};
 use crate::theme::{palette, space};
 use crate::widgets::format;
@@ -18,7 +18,7 @@ const NAMES: f32 = 68.0;
 pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usize, asked: &mut Interaction) {
     explain(
         ui,
-        "Share of its layer's slots against a uniform share. Hatched: dead, under 0.1 % of the slots. Click a cell for the \
+        "Share of its layer's slots against a uniform share. Hatched: dead, under 0.1 % of the slots or a tenth of a uniform share. Click a cell for the \
          expert, a layer's name for the layer.",
     );
     let p = palette(ui);
@@ -56,7 +56,9 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
         row_name: &|row| format!("layer {}", usage.layers[row].balance.layer),
         column_name: &|column| stretches.name(column),
         colour: &|row, expert| ratio(row, expert).map(|ratio| p.diverging(doublings(ratio))),
-        hatched: &|row, expert| load(row, expert).is_some_and(|load| load.share < DEAD_SHARE),
+        hatched: &|row, expert| {
+            load(row, expert).is_some_and(|load| load.share < dead_share(usage.layers[row].experts()))
+        },
         row: Some(*selected),
         names: NAMES,
         cell: (vec2(CELL, 8.0), vec2(120.0, 28.0)),

@@ -3,13 +3,16 @@
 use egui::{Align2, FontId, Rect, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 use super::Interaction;
-use crate::data::experts::DEAD_SHARE;
+use crate::data::experts::dead_share;
 use crate::data::experts::stretches::Stretches;
 use crate::data::{ExpertUsage, LayerUsage};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::sheet::{Cell, Sheet, column};
 use crate::widgets::{facts, format};
 
+/// What a dead expert is.
+pub const DEAD: &str =
+    "Dead: less than 0.1 % of the slots, or than a tenth of the uniform share where that is less";
 /// Width of the widest bar.
 const BAR: f32 = 72.0;
 /// Width from which on the numbers stand next to the bars.
@@ -62,7 +65,7 @@ fn figures(ui: &mut Ui, layer: &LayerUsage) {
                 "router entropy, nats",
                 "Mean entropy of the router's whole distribution over tokens",
             ),
-            (count(balance.dead), "dead experts", "Experts with less than 0.1 % of the slots"),
+            (count(balance.dead), "dead experts", DEAD),
         ];
         for (value, name, hover) in each {
             facts::figure(ui, &value, name, hover);
@@ -115,7 +118,7 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
             Rect::from_min_max(pos2(left + gap, base - height(load.share)), pos2(left + step - gap, base));
         let colour = if hovered == Some(expert) { p.accent } else { p.curve(0).gamma_multiply(0.75) };
         painter.rect_filled(bar, 2.0, colour);
-        if load.share < DEAD_SHARE {
+        if load.share < dead_share(loads.len()) {
             let mark = Rect::from_min_max(pos2(left + gap, base - 3.0), pos2(left + step - gap, base));
             painter.rect_filled(mark, 0.0, p.error);
         }
@@ -155,7 +158,7 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
         column("against uniform", 112.0, "Share over the uniform share, 1 / experts"),
         column("tokens", 88.0, "Tokens that chose it"),
         column("mean weight", 96.0, "Mean weight that was applied where it was chosen"),
-        column("state", 88.0, "Dead: less than 0.1 % of the slots"),
+        column("state", 88.0, DEAD),
     ];
     let loads = layer.loads.get(domain).map(Vec::as_slice).unwrap_or_default();
     // The most used first: that is what is looked for.
@@ -170,7 +173,7 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
             3 => Cell::Count(load.tokens),
             4 if load.tokens > 0 => Cell::Value(load.weight),
             4 => Cell::Missing,
-            _ if load.share < DEAD_SHARE => Cell::Text("dead".into()),
+            _ if load.share < dead_share(loads.len()) => Cell::Text("dead".into()),
             _ => Cell::Text(String::new()),
         }
     };
@@ -203,7 +206,7 @@ pub fn table(ui: &mut Ui, usage: &ExpertUsage, selected: &mut usize, asked: &mut
         column("CV", 72.0, "Standard deviation of the load over its mean; 0 for a uniform load"),
         column("violation", 84.0, "Largest load over mean load − 1; 0 for a uniform load"),
         column("Gini", 72.0, "Gini coefficient of the load; 0 for a uniform load"),
-        column("dead", 56.0, "Experts with less than 0.1 % of the slots"),
+        column("dead", 56.0, DEAD),
     ];
     let cell = |row: usize, column: usize| {
         let layer = &usage.layers[row];

@@ -4,10 +4,7 @@
 //! token. With n_e the slots of expert e and f_e = n_e / Σ n its share, a perfectly balanced layer has f_e =
 //! 1/E.
 
-pub use storage::experts::DEAD_SHARE;
-
-/// An expert with a smaller share than this counts as cold; dead ones are cold too.
-pub const COLD_SHARE: f64 = 0.005;
+use storage::experts::{cold_share, dead_share};
 
 /// The usual figures of balance of one layer (or one domain of a layer), all computed from its slot counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,9 +19,9 @@ pub struct Balance {
     pub load_entropy: f64,
     /// exp(entropy of the shares): how many equally used experts would have this entropy.
     pub effective_experts: f64,
-    /// Experts whose share of the slots is below [`DEAD_SHARE`].
+    /// Experts whose share of the slots is below [`dead_share`].
     pub dead: usize,
-    /// Experts whose share of the slots is below [`COLD_SHARE`].
+    /// Experts whose share of the slots is below [`cold_share`].
     pub cold: usize,
 }
 
@@ -46,8 +43,8 @@ impl Balance {
             gini: gini(slots),
             load_entropy: if slots.len() == 1 { 1.0 } else { entropy / count.ln() },
             effective_experts: entropy.exp(),
-            dead: shares.iter().filter(|&&f| f < DEAD_SHARE).count(),
-            cold: shares.iter().filter(|&&f| f < COLD_SHARE).count(),
+            dead: shares.iter().filter(|&&f| f < dead_share(slots.len())).count(),
+            cold: shares.iter().filter(|&&f| f < cold_share(slots.len())).count(),
         })
     }
 }
@@ -108,6 +105,15 @@ mod tests {
     fn cold_is_not_yet_dead() {
         let b = Balance::of(&[996, 3, 1, 0]).unwrap();
         assert_eq!((b.dead, b.cold), (1, 3), "shares 0.003, 0.001 and 0");
+    }
+
+    /// Of 10,000 experts the uniform share is a tenth of what is dead among few.
+    #[test]
+    fn among_many_a_tenth_of_the_uniform_share_is_dead() {
+        let slots: Vec<u64> = (0..10_000).map(|i| [0, 1, 10, 40, 200][i % 5]).collect();
+        let b = Balance::of(&slots).unwrap();
+        // The uniform share is 50.2 slots.
+        assert_eq!((b.dead, b.cold), (4000, 6000));
     }
 
     #[test]

@@ -3,5 +3,5 @@
 mod balance;
 mod specialisation;
 
-pub use balance::{Balance, COLD_SHARE, DEAD_SHARE, entropy, total};
+pub use balance::{Balance, entropy, total};
 pub use specialisation::{InDomain, LEAST_COUNT, SKEW, specialisation};

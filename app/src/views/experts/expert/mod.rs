@@ -126,8 +126,8 @@ impl ExpertView {
             let title = format!("Expert {} of layer {}", self.expert, self.layer);
             ui.label(RichText::new(title).size(size::TITLE).color(p.strong));
             let load = layer.load(0, self.expert as usize);
-            if load.is_some_and(|load| load.share < crate::data::experts::DEAD_SHARE) {
-                ui.label(RichText::new("dead").color(p.error)).on_hover_text("Less than 0.1 % of the slots");
+            if load.is_some_and(|load| load.share < crate::data::experts::dead_share(layer.experts())) {
+                ui.label(RichText::new("dead").color(p.error)).on_hover_text(super::layer::DEAD);
             }
             if !narrow {
                 ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), &mut buttons);
