@@ -165,7 +165,11 @@ impl<'a> Job<'a> {
     ) -> Result<Self> {
         let wanted = options.recorded(&model)?;
         let earlier = Truncation::read(out)?;
-        refuse_other(out, earlier.as_ref(), &wanted)?;
+        let there = match out.join(storage::run::FILE).exists() {
+            true => Some(RunRecord::read(out)?),
+            false => None,
+        };
+        refuse_other(out, earlier.as_ref(), there.as_ref(), &wanted)?;
         let folder = out.join(FOLDER);
         std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
         let lock = Lock::take(out)?;
@@ -178,10 +182,7 @@ impl<'a> Job<'a> {
         }
         let last = (model.step as u64).checked_sub(1);
         let log = MetricsLog::open(&out.join(metrics::FILE), last)?;
-        let record = match earlier.is_some() && out.join(storage::run::FILE).exists() {
-            true => RunRecord::read(out)?,
-            false => record(&model, options, dataset, rows),
-        };
+        let record = there.unwrap_or_else(|| record(&model, options, dataset, rows));
         let truncation = Truncation {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -229,7 +230,7 @@ impl<'a> Job<'a> {
     }
 
     /// Writes everything: logs before the parameters, so that a run that is killed in between repeats iterations and misses none, and
-    /// last of all the record, whose scores say that all is whole.
+    /// last of all the record, whose status says that all is whole.
     fn keep(&mut self, status: RunStatus) -> Result<()> {
         let p = &self.model.parameters;
         self.truncation.iterations_done = self.model.step as u64;
@@ -245,8 +246,8 @@ impl<'a> Job<'a> {
         truncation::write_steps(self.out, &self.steps)?;
         self.log.flush()?;
         save(&self.model, &self.out.join(FOLDER).join(PARAMETERS))?;
-        self.record.write(self.out)?;
         self.truncation.write(self.out)?;
+        self.record.write(self.out)?;
         self.kept = Instant::now();
         Ok(())
     }
@@ -276,11 +277,17 @@ impl LatentOptions {
 }
 
 /// An error where `out` holds something that these options do not continue.
-fn refuse_other(out: &Path, earlier: Option<&Truncation>, wanted: &TruncationOptions) -> Result<()> {
+fn refuse_other(
+    out: &Path,
+    earlier: Option<&Truncation>,
+    record: Option<&RunRecord>,
+    wanted: &TruncationOptions,
+) -> Result<()> {
+    let finished = record.is_some_and(|record| record.status == RunStatus::Finished);
     let problem = match earlier {
         Some(earlier) if earlier.options != *wanted => "holds a model that other options made",
-        Some(earlier) if earlier.training.is_some() => "holds a finished model",
-        None if out.join(storage::run::FILE).exists() => "holds a run",
+        Some(_) if finished => "holds a finished model",
+        None if record.is_some() => "holds a run",
         _ => return Ok(()),
     };
     Err(Error::request(format!("{} {problem}", out.display()))
