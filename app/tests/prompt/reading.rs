@@ -119,7 +119,7 @@ fn a_tokens_experts_are_those_of_the_library_and_lead_to_their_pages() {
     }
     let (layer, expert, _) = experts[0];
     press(&mut window, &format!("Go to expert {layer}:{expert}"));
-    let place = Place::Expert { dataset: data(), layer: layer as u16, expert: expert as u32 };
+    let place = Place::Expert { dataset: data(), layer: layer as u16, expert };
     wait(&mut window, "the expert", |w| w.state().here() == Some(place.clone()));
 }
 

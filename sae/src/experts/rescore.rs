@@ -123,7 +123,7 @@ impl Tap for Watch<'_> {
         for (at, origin) in self.contexts.origin.iter().enumerate() {
             let Some((document, position)) = *origin else { continue };
             chosen.clear();
-            chosen.extend(routing.of(at).0.iter().map(|&e| e as u32));
+            chosen.extend(routing.of(at).0.iter().copied());
             let choice = Choice {
                 document,
                 position,

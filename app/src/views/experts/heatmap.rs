@@ -18,8 +18,8 @@ const NAMES: f32 = 68.0;
 pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usize, asked: &mut Interaction) {
     explain(
         ui,
-        "Share of its layer's slots against a uniform share. Hatched: dead, under 0.1 % of the slots or a tenth of a uniform share. Click a cell for the \
-         expert, a layer's name for the layer.",
+        "Share of its layer's slots against a uniform share; dead experts are hatched. Click a cell for the expert, a layer's name for the \
+         layer.",
     );
     let p = palette(ui);
     let experts = usage.experts().max(1);

@@ -186,7 +186,7 @@ fn numbers(ui: &mut Ui, layer: &LayerUsage, domain: usize, domain_name: &str, as
         marked: None,
     };
     let found = sheet.show_titled(ui, &format!("Experts of layer {}", layer.balance.layer), domain_name);
-    asked.of_sheet(found, |row, _| Some((layer.balance.layer, *order.get(row)? as u32)));
+    asked.of_sheet(found, |row, _| Some((layer.balance.layer, *order.get(row)?)));
 }
 
 /// The figures of all layers, over all text.

@@ -22,7 +22,7 @@ pub fn show(ui: &mut Ui, layers: &[LayerExperts], token: usize, has_pages: bool)
             );
             for (expert, weight) in layer.of(token) {
                 if one(ui, layer.layer, expert, weight, has_pages) {
-                    follow = Some((layer.layer as u16, expert as u32));
+                    follow = Some((layer.layer as u16, expert));
                 }
             }
         });

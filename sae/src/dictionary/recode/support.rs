@@ -329,7 +329,9 @@ impl States {
     }
 }
 
+// Elimination is written down index by index, as it is defined.
 #[cfg(test)]
+#[allow(clippy::needless_range_loop)]
 mod tests {
     use rand::{Rng as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;

@@ -224,7 +224,7 @@ mod tests {
         let mut joint = Joint::new(3, 4, &[1, 5, 7]).unwrap();
         for i in 0..40u32 {
             let features: &[u32] = if i % 2 == 0 { &[0, 2] } else { &[2] };
-            joint.choose(1, features, &[(i % 4) as u32]);
+            joint.choose(1, features, &[i % 4]);
             joint.choose(3, features, &[0]);
             joint.choose(5, features, if i < 20 { &[] } else { &[1] });
             // A layer that not every token passes through counts its own tokens alone.

@@ -28,7 +28,7 @@ impl ExpertMask {
     pub fn new(experts: &[(u16, u32)], model: &LanguageModel) -> Result<Self> {
         let mut masked = Self::default();
         for &(layer, expert) in experts {
-            masked.layers.entry(layer.into()).or_default().push(expert.into());
+            masked.layers.entry(layer.into()).or_default().push(expert);
         }
         for &layer in masked.layers.keys() {
             if let Some(monet) = model.decoder().monet_experts(layer)? {

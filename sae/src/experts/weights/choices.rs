@@ -122,7 +122,7 @@ mod tests {
         let n = 60u32;
         let row =
             |position: u32, expert: u32| -> Routed { (10, position, 5, 0, vec![expert], vec![1.0], 0.1) };
-        let of = |position: u32| (position * 7 % 6 / 2) as u32;
+        let of = |position: u32| position * 7 % 6 / 2;
         let reference: Vec<Routed> = (0..n).map(|t| row(t, of(t))).collect();
         let renamed = |t: u32| match of(t) {
             0 => 4,

@@ -104,7 +104,7 @@ fn active_units_of_a_model() {
                         v += spread * f64::from(*x).powi(2);
                     }
                     let expected = Tensor::new(m / (2.0 * v).sqrt(), &Device::Cpu).unwrap().erf().unwrap();
-                    let sum = sums.entry((*layer as u16, *expert as u32)).or_default();
+                    let sum = sums.entry((*layer as u16, *expert)).or_default();
                     sum.0 += 0.5 * (1.0 + expected.to_scalar::<f64>().unwrap());
                     sum.1 += active;
                     sum.2 += 1;
