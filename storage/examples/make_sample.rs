@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, DictionaryArray, Float32Array, ListBuilder, RecordBatch, UInt16Array, UInt32Array,
 };
-use arrow::array::{Float32Builder, UInt16Builder};
+use arrow::array::{Float32Builder, UInt32Builder};
 use arrow::datatypes::{DataType, Field, Int32Type};
 use serde_json::json;
 use storage::documents::DocumentRow;
@@ -112,9 +112,9 @@ fn activations(writer: &mut DatasetWriter, dtype: Dtype, range: std::ops::Range<
 
 fn routing() -> RecordBatch {
     let element = |data_type: DataType| Field::new("element", data_type, false);
-    let mut experts = ListBuilder::new(UInt16Builder::new()).with_field(element(DataType::UInt16));
+    let mut experts = ListBuilder::new(UInt32Builder::new()).with_field(element(DataType::UInt32));
     let mut weights = ListBuilder::new(Float32Builder::new()).with_field(element(DataType::Float32));
-    for row in 0..500u16 {
+    for row in 0..500u32 {
         experts.append_value([Some(row % 4), Some((row + 1) % 4)]);
         weights.append_value([Some(0.75), Some(0.25)]);
     }

@@ -131,7 +131,7 @@ class Polars:
 
     def tokens(self):
         rows = self.tables["routing"].filter(pl.col("layer") == LAYER)
-        chosen = pl.col("experts").list.contains(pl.lit(EXPERT, pl.UInt16)).sum().cast(pl.Int64).alias("chose")
+        chosen = pl.col("experts").list.contains(pl.lit(EXPERT, pl.UInt32)).sum().cast(pl.Int64).alias("chose")
         counted = rows.group_by("token").agg(chosen, pl.len().cast(pl.Int64).alias("seen"))
         return counted.filter((pl.col("chose") > 0) & (pl.col("seen") >= 10)).sort("token").collect().rows()
 
