@@ -151,13 +151,15 @@ fn steps(folder: &Path) -> Result<Vec<u64>> {
     Ok(steps)
 }
 
-/// The newest checkpoint's folder.
+/// The newest checkpoint's folder. Of one that an object store has no longer, a part that was not uploaded may be left here: without its
+/// record it is none.
 ///
 /// # Errors
 /// A folder that cannot be read.
 pub fn newest(run: &Path) -> Result<Option<PathBuf>> {
     let folder = run.join("checkpoints");
-    Ok(steps(&folder)?.last().map(|step| folder.join(step.to_string())))
+    let all = steps(&folder)?.into_iter().rev().map(|step| folder.join(step.to_string()));
+    Ok(all.into_iter().find(|checkpoint| checkpoint.join(RECORD).exists()))
 }
 
 /// What rows are whitened by, and what undoes it.
