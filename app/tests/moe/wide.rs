@@ -173,5 +173,5 @@ fn a_layer_of_262_144_experts_is_listed_and_opened() {
     wait_for(&mut window, &format!("Go to expert 0:{}", most.expert));
     let place = Some(Place::Expert { dataset: data, layer: 0, expert: last.expert });
     let mut window = super::common::window(Options { folder: Some(dir.path().into()), place, ..options() });
-    wait_for_part(&mut window, &format!("{}", last.expert));
+    wait_for(&mut window, &format!("Expert {} of layer 0", last.expert));
 }

@@ -156,8 +156,8 @@ struct Score {
     /// medians of the dictionary's codes [default without a number: 0.4]
     #[arg(long, value_name = "MEDIANS", num_args = 0..=1, require_equals = true, default_missing_value = "0.4")]
     prune: Option<f64>,
-    /// With codes that are searched for from the dictionary's own, with at most as many features per row: refit (the best sizes on the
-    /// same features), pursuit, soft, hard, half, firm, log-sum (iterative thresholding), posterior (the most probable features), best
+    /// With codes that are searched for from the dictionary's own (`sae evaluate --help` says how): refit, pursuit, soft, hard, half, firm,
+    /// log-sum, posterior or best
     #[arg(long, value_name = "CODING", conflicts_with = "prune")]
     recode: Option<Coding>,
 }

@@ -38,6 +38,7 @@
 //! | [`group`] | row lists of features → feature lists of rows (counting sort) |
 //! | [`adam`] | Adam on one row |
 //! | [`feature`] | everything a feature's rows need after the forward pass: gradients, projection, Adam, unit norm |
+//! | [`cholesky`] | small symmetric systems, in f64 |
 //! | [`eigen`] | eigenvectors of a symmetric matrix, in f64 |
 //! | [`median`] | geometric median |
 //! | [`exp`] | exponentials of many numbers, softmax |
@@ -116,6 +117,7 @@ pub mod adam;
 pub mod best;
 pub mod bf16;
 pub mod chance;
+pub mod cholesky;
 pub mod columns;
 pub mod eigen;
 pub mod encode;

@@ -4,7 +4,7 @@ use storage::audit::{Audit, AuditCodingRow};
 
 use super::tally::Tally;
 use crate::dictionary::Codes;
-use crate::evaluate::passes::{Setting, batches, check_energy, counted, replaced, stop};
+use crate::evaluate::passes::{batches, check_energy, counted, replaced, stop};
 use crate::evaluate::{Behaviour, Energy, Replacement, Splice, SpliceAt, hook_of};
 use crate::rows::Subject;
 use crate::{Progress, Result};
@@ -33,7 +33,6 @@ pub(super) fn measure(
     let (dictionary, dataset, limit) = (&subject.dictionary, &subject.dataset, subject.norm_limit);
     let (hook, width) = (hook_of(dataset)?, dictionary.d_in);
     let context_length = dataset.manifest().context_length;
-    let setting = Setting { model, hook, dictionaries: &[], limit, mean: &[], context_length };
     let (decoder, layers) = (model.decoder(), model.config().num_hidden_layers);
     let kept: Vec<Codes> = tally.kept();
     let mut behaviours = vec![Behaviour::default(); kept.len()];
@@ -52,7 +51,7 @@ pub(super) fn measure(
         let mut others = Vec::with_capacity(kept.len());
         for codes in &kept {
             let mut coded = tap(Splice::Coded { dictionary, codes, rows: &rows });
-            others.push(replaced(&setting, &contexts, &mut coded, seen.as_ref())?);
+            others.push(replaced(model, &mut coded, seen.as_ref())?);
             stop(progress)?;
         }
         let compared = decoder.compare(&clean, &others, &contexts)?;

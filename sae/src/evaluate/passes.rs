@@ -255,7 +255,7 @@ fn batch(
     let mut watching = tap(Splice::Watch(&mut pass.energy));
     let clean = decoder.residual(contexts, decoder.config().num_hidden_layers, &mut watching)?;
     let seen = watching.seen.take();
-    let with = |splice| replaced(setting, contexts, &mut tap(splice), seen.as_ref());
+    let with = |splice| replaced(setting.model, &mut tap(splice), seen.as_ref());
     let zeros = vec![0.0; width];
     let constants = [Replacement::Zero, Replacement::Mean];
     let others = [with(Splice::Constant(&zeros))?, with(Splice::Constant(setting.mean))?];
@@ -282,17 +282,12 @@ fn batch(
 ///
 /// # Errors
 /// A hook of a different width; a model that fails.
-pub fn replaced(
-    setting: &Setting<'_>,
-    contexts: &Contexts,
-    tap: &mut SpliceAt<'_>,
-    seen: Option<&Tensor>,
-) -> Result<Tensor> {
-    let decoder = setting.model.decoder();
+pub fn replaced(model: &LanguageModel, tap: &mut SpliceAt<'_>, seen: Option<&Tensor>) -> Result<Tensor> {
+    let (decoder, contexts, hook) = (model.decoder(), tap.contexts, tap.hook);
     let layers = decoder.config().num_hidden_layers;
-    match (setting.hook.enters(decoder.config()), seen) {
+    match (hook.enters(decoder.config()), seen) {
         (Some(first), Some(value)) => {
-            let new = tap.at(&setting.hook, value)?.unwrap_or_else(|| value.clone());
+            let new = tap.at(&hook, value)?.unwrap_or_else(|| value.clone());
             decoder.through(new, first..layers, contexts, &mut NoTap)
         }
         _ => decoder.residual(contexts, layers, tap),

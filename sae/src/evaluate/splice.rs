@@ -115,6 +115,21 @@ pub(crate) fn is_within(row: &[f32], limit: Option<f32>) -> bool {
     limit.is_none_or(|limit| norm_squared(row).sqrt() <= limit)
 }
 
+/// Puts what `dictionary` makes of the codes that `code` gives in the place of rows `places` of `values[n, d]`.
+fn reconstruct(
+    values: &mut [f32],
+    places: &[usize],
+    dictionary: &Dictionary,
+    code: impl FnOnce(&[f32]) -> Codes,
+) {
+    let d = dictionary.d_in;
+    let rows: Vec<f32> = places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
+    let reconstructed = dictionary.decode_with(&code(&rows), &rows);
+    for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
+        values[i * d..(i + 1) * d].copy_from_slice(row);
+    }
+}
+
 impl Splice<'_> {
     /// Changes rows `places` of `values[n, d]`; false when they stay.
     fn apply(&mut self, values: &mut [f32], places: &[usize], d: usize) -> bool {
@@ -129,32 +144,20 @@ impl Splice<'_> {
             }
             Self::Reconstruct(coder) => {
                 let dictionary = coder.dictionary;
-                let rows: Vec<f32> =
-                    places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
-                let reconstructed =
-                    dictionary.decode_with(&coder.finish(dictionary.encode(&rows), &rows), &rows);
-                for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
-                    values[i * d..(i + 1) * d].copy_from_slice(row);
-                }
+                reconstruct(values, places, dictionary, |x| coder.finish(dictionary.encode(x), x));
             }
             Self::Sparser { dictionary, norms, least, counts } => {
-                let rows: Vec<f32> =
-                    places.iter().flat_map(|&i| &values[i * d..(i + 1) * d]).copied().collect();
-                let kept = stronger(&dictionary.encode(&rows), norms, *least, counts);
-                let reconstructed = dictionary.decode_with(&kept, &rows);
-                for (&i, row) in places.iter().zip(reconstructed.chunks_exact(d)) {
-                    values[i * d..(i + 1) * d].copy_from_slice(row);
-                }
+                let code = |x: &[f32]| stronger(&dictionary.encode(x), norms, *least, counts);
+                reconstruct(values, places, dictionary, code);
             }
             Self::Coded { dictionary, codes, rows } => {
-                for (i, row) in places.iter().filter_map(|&i| Some((i, rows[i]?))) {
-                    let mut alone = Codes::default();
-                    let (features, of_row) = codes.row(row);
-                    alone.push_row(features, of_row);
-                    let value = &mut values[i * d..(i + 1) * d];
-                    let made = dictionary.decode_with(&alone, value);
-                    value.copy_from_slice(&made);
-                }
+                let coded: Vec<usize> = places.iter().copied().filter(|&i| rows[i].is_some()).collect();
+                let mut chosen = Codes::default();
+                coded.iter().filter_map(|&i| rows[i]).for_each(|row| {
+                    let (features, values) = codes.row(row);
+                    chosen.push_row(features, values);
+                });
+                reconstruct(values, &coded, dictionary, |_| chosen);
             }
             Self::Constant(vector) => {
                 for &i in places {

@@ -13,13 +13,38 @@ const TOKENS: u64 = 20_000;
 /// Rows read at a time.
 const BATCH: usize = 8192;
 
-/// Rows `[n, d_in]` of documents that are not held out, drawn by `seed`, that have at most the norm `limit`.
+/// Rows `[n, d_in]` of documents that are not held out, drawn by `seed`, that have at most the norm `limit`; none of a dataset that is held
+/// out as a whole.
 ///
 /// # Errors
 /// Rows that cannot be read.
-pub(crate) fn rows(dataset: &Dataset, d_in: usize, limit: Option<f32>, seed: u64) -> Result<Vec<f32>> {
-    let training = documents(dataset)?.into_iter().filter(|(row, _)| !row.held_out);
-    let choice = choose(&training.map(|(_, which)| which).collect::<Vec<_>>(), Some(TOKENS), seed);
+pub(super) fn rows(dataset: &Dataset, d_in: usize, limit: Option<f32>, seed: u64) -> Result<Vec<f32>> {
+    rows_where(dataset, |held_out| !held_out, (d_in, limit), seed)
+}
+
+/// Rows that show how features behave: [`rows`], or where all documents are held out those, since nothing is fitted to them but rates and
+/// sizes.
+///
+/// # Errors
+/// Rows that cannot be read.
+pub(crate) fn rows_of_features(
+    dataset: &Dataset,
+    d_in: usize,
+    limit: Option<f32>,
+    seed: u64,
+) -> Result<Vec<f32>> {
+    let training = rows(dataset, d_in, limit, seed)?;
+    if training.is_empty() { rows_where(dataset, |_| true, (d_in, limit), seed) } else { Ok(training) }
+}
+
+fn rows_where(
+    dataset: &Dataset,
+    wanted: impl Fn(bool) -> bool,
+    (d_in, limit): (usize, Option<f32>),
+    seed: u64,
+) -> Result<Vec<f32>> {
+    let chosen = documents(dataset)?.into_iter().filter(|(row, _)| wanted(row.held_out));
+    let choice = choose(&chosen.map(|(_, which)| which).collect::<Vec<_>>(), Some(TOKENS), seed);
     let mut reader = RowReader::new(dataset, &choice.ranges, BATCH, d_in)?;
     let mut rows = Vec::new();
     while let Some(batch) = reader.next_batch()? {
@@ -29,7 +54,7 @@ pub(crate) fn rows(dataset: &Dataset, d_in: usize, limit: Option<f32>, seed: u64
     Ok(rows)
 }
 
-/// A search for better codes of `dictionary`; where it asks how features behave, that is measured on [`rows`].
+/// A search for better codes of `dictionary`; where it asks how features behave, that is measured on [`rows_of_features`].
 ///
 /// # Errors
 /// As [`Recoder::new`]; rows that cannot be read.
@@ -40,6 +65,9 @@ pub(crate) fn recoder(
     limit: Option<f32>,
     seed: u64,
 ) -> Result<Recoder> {
-    let rows = if coding.needs_slabs() { rows(dataset, dictionary.d_in, limit, seed)? } else { Vec::new() };
+    let rows = match coding.needs_slabs() {
+        true => rows_of_features(dataset, dictionary.d_in, limit, seed)?,
+        false => Vec::new(),
+    };
     Recoder::new(dictionary, coding, iterations, &rows)
 }

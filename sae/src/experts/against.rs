@@ -8,7 +8,7 @@ use storage::experts::AgainstRow;
 
 use super::figures::Balance;
 use super::routing::{Choice, Rows, Source, WeightRule};
-use super::tables::short;
+use super::tables::number_of;
 use crate::{Error, Progress, Result};
 
 /// What [`against`] found.
@@ -194,7 +194,7 @@ impl Layer {
         AgainstRow {
             layer: number,
             tokens: self.tokens,
-            k: short(self.k),
+            k: number_of(self.k),
             top_k: mean(self.overlap),
             top_1: mean(self.same_first as f64),
             by_chance: self.k as f64 / experts.max(1) as f64,

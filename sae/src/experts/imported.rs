@@ -10,7 +10,7 @@ use serde::Serialize;
 use storage::experts::{BalanceRow, InformationRow, SpecialisationRow};
 
 use super::figures::{InDomain, specialisation, total};
-use super::tables::{balance_of_slots, short};
+use super::tables::{balance_of_slots, number_of};
 use crate::{Error, Result, csv_file};
 
 /// Columns that must be there, in any order.
@@ -217,7 +217,7 @@ fn of_layer(
     let mut all = vec![0; experts];
     chosen.iter().for_each(|(_, slots, _)| all.iter_mut().zip(slots).for_each(|(a, n)| *a += n));
     let tokens: Option<u64> = chosen.iter().map(|(_, _, tokens)| *tokens).sum();
-    let filled = |row: BalanceRow, tokens| BalanceRow { k: k.map(|k| short(k as usize)), tokens, ..row };
+    let filled = |row: BalanceRow, tokens| BalanceRow { k: k.map(|k| number_of(k as usize)), tokens, ..row };
     found.balance.push(filled(balance_of_slots(layer, None, &all), tokens));
     if experts == 1 {
         found.gaps.push(format!("layer {layer} has a single expert: balance is 1 by definition"));

@@ -10,8 +10,8 @@ pub fn layer_number(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
 
-/// Experts are counted in 32 bits on disk.
-pub fn short(n: usize) -> u32 {
+/// Experts are numbered and counted in 32 bits on disk.
+pub fn number_of(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -30,7 +30,7 @@ pub fn load(usage: &Usage) -> Vec<ExpertLoadRow> {
 fn of_domain(layer: u16, domain: Option<&String>, load: &Load) -> impl Iterator<Item = ExpertLoadRow> {
     load.shares().enumerate().map(move |(expert, share)| ExpertLoadRow {
         layer,
-        expert: short(expert),
+        expert: number_of(expert),
         domain: domain.cloned(),
         tokens: load.slots[expert],
         share,
@@ -45,15 +45,15 @@ pub fn balance_of_slots(layer: u16, domain: Option<&str>, slots: &[u64]) -> Bala
     BalanceRow {
         layer,
         domain: domain.map(str::to_owned),
-        experts: short(slots.len()),
+        experts: number_of(slots.len()),
         slots: total(slots),
         cv: balance.map(|b| b.cv),
         max_violation: balance.map(|b| b.max_violation),
         gini: balance.map(|b| b.gini),
         load_entropy: balance.map(|b| b.load_entropy),
         effective_experts: balance.map(|b| b.effective_experts),
-        dead: balance.map(|b| short(b.dead)),
-        cold: balance.map(|b| short(b.cold)),
+        dead: balance.map(|b| number_of(b.dead)),
+        cold: balance.map(|b| number_of(b.cold)),
         ..BalanceRow::default()
     }
 }
@@ -61,7 +61,7 @@ pub fn balance_of_slots(layer: u16, domain: Option<&str>, slots: &[u64]) -> Bala
 /// Figures that a routing table gives, with those of its scores if it has any.
 pub fn balance(layer: u16, domain: Option<&str>, load: &Load, scores: Option<&ScoreSums>) -> BalanceRow {
     BalanceRow {
-        k: Some(short(load.k)),
+        k: Some(number_of(load.k)),
         tokens: Some(load.tokens),
         activation_density: load.activation_density(),
         router_entropy: load.router_entropy(),
@@ -80,8 +80,8 @@ pub fn pairs(layer: u16, pairs: &Pairs, load: &Load) -> Vec<PairRow> {
         let (count, of_a, of_b) = (pairs.together(a, b), load.slots[a], load.slots[b]);
         PairRow {
             layer,
-            a: short(a),
-            b: short(b),
+            a: number_of(a),
+            b: number_of(b),
             count,
             rank_adjacent: pairs.adjacent(a, b),
             b_given_a: ratio(count as f64, of_a as f64),
@@ -103,8 +103,8 @@ pub fn transitions(transitions: &Transitions, usage: &Usage) -> Vec<TransitionRo
             rows.extend(counts.iter().enumerate().map(|(to, &count)| TransitionRow {
                 layer,
                 next_layer,
-                from: short(from),
-                to: short(to),
+                from: number_of(from),
+                to: number_of(to),
                 count,
                 probability: ratio(count as f64, all),
                 lift: ratio(

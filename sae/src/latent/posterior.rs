@@ -5,8 +5,9 @@
 //! ȳ_d = (Σ s_h W_hd^ρ)^(1/ρ), which becomes the maximum for large ρ.
 
 use super::parameters::{Kind, Parameters};
-use super::solve::{cholesky, solve};
+use super::solve::decompose;
 use super::states::States;
+use kernels::cholesky;
 use kernels::root::{self, distance_of_roots, roots};
 
 /// States that have less of a row than this change no sum of f64.
@@ -358,7 +359,7 @@ impl<'a> Prepared<'a> {
             slab.mean.push(parameters.mean[i]);
         }
         (0..k).for_each(|i| slab.factor[i * k + i] += 1.0 / parameters.variance[slab.active[i]]);
-        if !cholesky(&mut slab.factor, k) {
+        if !decompose(&mut slab.factor, k) {
             // Rounding alone makes it so; such a state explains nothing.
             slab.covariance.clear();
             slab.covariance.resize(k * k, 0.0);
@@ -370,7 +371,7 @@ impl<'a> Prepared<'a> {
         for i in 0..k {
             let column = &mut slab.covariance[i * k..(i + 1) * k];
             column[i] = 1.0;
-            solve(&slab.factor, k, column);
+            cholesky::solve(&slab.factor, k, column);
         }
         let mut explained = 0.0;
         for i in 0..k {

@@ -225,8 +225,7 @@ impl<'a> Job<'a> {
             l0: Some(iteration.l0 as f32),
             ..MetricsRow::default()
         };
-        self.log.append(row)?;
-        Ok(())
+        Ok(self.log.append(row)?)
     }
 
     /// Writes everything: logs before the parameters, so that a run that is killed in between repeats iterations and misses none, and

@@ -1,9 +1,9 @@
 //! Small symmetric systems.
 
-use kernels::eigen;
+use kernels::{cholesky, eigen};
 
 /// The lower triangle L of A = LLᵀ, in place; false where A `[k, k]` is not positive definite by a margin.
-pub(super) fn cholesky(a: &mut [f64], k: usize) -> bool {
+pub(super) fn decompose(a: &mut [f64], k: usize) -> bool {
     let largest = (0..k).map(|i| a[i * k + i]).fold(0.0, f64::max);
     for j in 0..k {
         let mut pivot = a[j * k + j];
@@ -26,28 +26,16 @@ pub(super) fn cholesky(a: &mut [f64], k: usize) -> bool {
     true
 }
 
-/// Replaces `b[k]` by A⁻¹b, with L of [`cholesky`].
-pub(super) fn solve(l: &[f64], k: usize, b: &mut [f64]) {
-    for i in 0..k {
-        let done: f64 = (0..i).map(|j| l[i * k + j] * b[j]).sum();
-        b[i] = (b[i] - done) / l[i * k + i];
-    }
-    for i in (0..k).rev() {
-        let done: f64 = (i + 1..k).map(|j| l[j * k + i] * b[j]).sum();
-        b[i] = (b[i] - done) / l[i * k + i];
-    }
-}
-
 /// X `[k, d]` with A X = B in the sense of least squares, the smallest where there are several; A `[k, k]` is symmetric and has no
 /// negative eigenvalue, B is `[k, d]`.
 pub(super) fn least_squares(a: &[f64], b: &[f64], k: usize, d: usize) -> Vec<f64> {
     let mut l = a.to_vec();
     let mut x = b.to_vec();
-    if cholesky(&mut l, k) {
+    if decompose(&mut l, k) {
         let mut column = vec![0.0; k];
         for c in 0..d {
             (0..k).for_each(|i| column[i] = b[i * d + c]);
-            solve(&l, k, &mut column);
+            cholesky::solve(&l, k, &mut column);
             (0..k).for_each(|i| x[i * d + c] = column[i]);
         }
         return x;

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use kernels::cholesky;
+
 /// What keeps weights small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Penalty {
@@ -186,7 +188,8 @@ impl Problem<'_> {
             h[i * n + i] += 1.0 / self.c;
             right[i] -= at[i] / self.c;
         }
-        solve(&mut h, &mut right, n);
+        cholesky::factor(&mut h, n, f64::MIN_POSITIVE);
+        cholesky::solve(&h, n, &mut right);
         right
     }
 
@@ -278,30 +281,6 @@ impl Problem<'_> {
                 return;
             }
         }
-    }
-}
-
-/// Solves `a·x = b` for the positive definite `a[n, n]`, of which the lower triangle is given, by Cholesky's factors; `b` becomes `x`.
-fn solve(a: &mut [f64], b: &mut [f64], n: usize) {
-    for i in 0..n {
-        for j in 0..=i {
-            let (before, this) = a.split_at(i * n);
-            let row = if j == i { &this[..j] } else { &before[j * n..j * n + j] };
-            let sum: f64 = this[..j].iter().zip(row).map(|(x, y)| x * y).sum();
-            a[i * n + j] = if i == j {
-                (a[i * n + i] - sum).max(f64::MIN_POSITIVE).sqrt()
-            } else {
-                (a[i * n + j] - sum) / a[j * n + j]
-            };
-        }
-    }
-    for i in 0..n {
-        let sum: f64 = (0..i).map(|j| a[i * n + j] * b[j]).sum();
-        b[i] = (b[i] - sum) / a[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let sum: f64 = (i + 1..n).map(|j| a[j * n + i] * b[j]).sum();
-        b[i] = (b[i] - sum) / a[i * n + i];
     }
 }
 

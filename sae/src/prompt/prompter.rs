@@ -108,7 +108,7 @@ impl Prompter {
     pub fn search_codes(&mut self, coding: Coding, data: Option<&Dataset>) -> Result<()> {
         let rows = match (coding.needs_slabs(), data) {
             (false, _) => Vec::new(),
-            (true, Some(data)) => training::rows(data, self.dictionary.d_in, self.norm_limit, 0)?,
+            (true, Some(data)) => training::rows_of_features(data, self.dictionary.d_in, self.norm_limit, 0)?,
             (true, None) => {
                 let name = coding.name();
                 return Err(Error::request(format!(

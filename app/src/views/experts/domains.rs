@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Interaction, doublings, doublings_legend, explain};
+use super::{Interaction, doublings, doublings_legend, explain, explain_stretches};
 use crate::data::experts::stretches::{CELL, Stretches};
 use crate::data::experts::tables::{Specialisations, against_baseline};
 use crate::data::{InformationRow, SpecialisationRow};
@@ -79,15 +79,7 @@ fn map(ui: &mut Ui, rows: &[SpecialisationRow], domains: &[String], layer: u16, 
     let longest = domains.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let names = (longest.min(18) as f32 * 6.6 + 16.0).max(48.0);
     let stretches = Stretches::for_map(experts, ui.available_width() - names);
-    if !stretches.are_single() {
-        explain(
-            ui,
-            &format!(
-                "A column is a stretch of {} neighbours: the most specialised.",
-                stretches.range(0).len()
-            ),
-        );
-    }
+    explain_stretches(ui, &stretches, "the most specialised");
     let columns = stretches.count();
     let mut cells: Vec<Option<&SpecialisationRow>> = vec![None; columns * domains.len()];
     for row in rows {

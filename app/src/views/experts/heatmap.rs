@@ -2,7 +2,7 @@
 
 use egui::{Ui, vec2};
 
-use super::{Interaction, doublings, doublings_legend, explain};
+use super::{Interaction, doublings, doublings_legend, explain, explain_stretches};
 use crate::data::ExpertUsage;
 use crate::data::experts::ExpertLoadRow;
 use crate::data::experts::dead_share;
@@ -24,15 +24,7 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
     let p = palette(ui);
     let experts = usage.experts().max(1);
     let stretches = Stretches::for_map(experts, ui.available_width() - NAMES);
-    if !stretches.are_single() {
-        explain(
-            ui,
-            &format!(
-                "A column is a stretch of {} neighbours: the most used of them.",
-                stretches.range(0).len()
-            ),
-        );
-    }
+    explain_stretches(ui, &stretches, "the most used");
     // Once for a frame: a stretch may have thousands of experts.
     let tops: Vec<Vec<Option<(usize, &ExpertLoadRow)>>> = usage
         .layers

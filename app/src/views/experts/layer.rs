@@ -125,7 +125,12 @@ fn bars(ui: &mut Ui, layer: &LayerUsage, domain: usize, asked: &mut Interaction)
         if i % every == 0 && (stretches.are_single() || i % (4 * every) == 0) {
             let expert = stretches.range(i).start;
             let at = pos2(left + step / 2.0, rect.bottom());
-            painter.text(at, Align2::CENTER_BOTTOM, expert.to_string(), font.clone(), p.weak);
+            let name = painter.layout_no_wrap(expert.to_string(), font.clone(), p.weak);
+            let name_at = Align2::CENTER_BOTTOM.anchor_size(at, name.size());
+            // Whole or not at all.
+            if rect.x_range().contains(name_at.right()) {
+                painter.galley(name_at.min, name, p.weak);
+            }
         }
     }
     painter.hline(rect.x_range(), base, Stroke::new(1.0, p.line_strong));

@@ -18,6 +18,7 @@ use egui::{Align, Button, ComboBox, Frame, Key, Layout, Margin, RichText, Role, 
 use super::{Scene, View};
 use crate::action::Action;
 use crate::address::Place;
+use crate::data::experts::stretches::Stretches;
 use crate::data::experts::tables::{self, CoActivations, Specialisations, Transitions};
 use crate::data::{AgainstRow, ExpertUsage, VocabularyRow};
 use crate::load::{KeyedRequest, Lane, Problem, Workers};
@@ -433,6 +434,16 @@ fn map_and_table(
         ui.add_space(space::XL);
         ui.vertical(|ui| table(ui, asked));
     });
+}
+
+/// Says that neighbours share a column of a map, if they do: that of the one that `shown` names.
+fn explain_stretches(ui: &mut Ui, stretches: &Stretches, shown: &str) {
+    if !stretches.are_single() {
+        explain(
+            ui,
+            &format!("A column is a stretch of {} neighbours: {shown} of them.", stretches.range(0).len()),
+        );
+    }
 }
 
 fn explain(ui: &mut Ui, text: &str) {

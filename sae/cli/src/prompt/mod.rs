@@ -71,9 +71,8 @@ pub struct Command {
     /// In what numbers the model multiplies with its weights: f32 or bf16 [default: as when the dataset was made]
     #[arg(long, value_name = "NUMBERS")]
     compute: Option<Compute>,
-    /// Take codes that are searched for from the dictionary's own, with at most as many features per token: refit (the best sizes on the
-    /// same features), pursuit, soft, hard, half, firm, log-sum (iterative thresholding), posterior (the most probable features), best
-    /// (the smallest error of all)
+    /// Take codes that are searched for from the dictionary's own (`sae evaluate --help` says how): refit, pursuit, soft, hard, half, firm,
+    /// log-sum, posterior or best
     #[arg(long, value_name = "CODING")]
     recode: Option<Coding>,
     /// Dataset that names the model and the hook [default: the one the run was trained on]

@@ -1,5 +1,6 @@
 //! Codes of 0 or more by least squares on few decoder rows (Lawson and Hanson 1974), and orthogonal matching pursuit with them.
 
+use kernels::cholesky;
 use kernels::wide::dot;
 
 /// Share of ‖y‖ · ‖row‖ below which a product with what is left counts as 0.
@@ -158,23 +159,13 @@ fn solve(gram: &[Vec<f64>], right: &[f64]) -> Option<Vec<f64>> {
     // Rows that are the same make a matrix that cannot be decomposed: a trace of its diagonal more, and it can.
     let ridge = 1e-12 * (0..n).map(|i| gram[i][i]).sum::<f64>() / n as f64;
     let mut lower = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let sum: f64 = (0..j).map(|k| lower[i * n + k] * lower[j * n + k]).sum();
-            let rest = gram[i][j] - sum;
-            lower[i * n + j] =
-                if i == j { (rest + ridge).max(ridge).sqrt() } else { rest / lower[j * n + j] };
-        }
+    for (i, row) in gram.iter().enumerate() {
+        lower[i * n..i * n + n].copy_from_slice(row);
+        lower[i * n + i] += ridge;
     }
+    cholesky::factor(&mut lower, n, ridge);
     let mut s = right.to_vec();
-    for i in 0..n {
-        let sum: f64 = (0..i).map(|k| lower[i * n + k] * s[k]).sum();
-        s[i] = (s[i] - sum) / lower[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let sum: f64 = (i + 1..n).map(|k| lower[k * n + i] * s[k]).sum();
-        s[i] = (s[i] - sum) / lower[i * n + i];
-    }
+    cholesky::solve(&lower, n, &mut s);
     Some(s)
 }
 

@@ -25,7 +25,7 @@ use kernels::encode::{centre, chunk_rows};
 use kernels::wide::{largest_eigenvalue, row_norms, unit_rows};
 pub use slabs::Slabs;
 
-/// Steps of an iterative thresholding where nothing else is said.
+/// Steps of an iterative thresholding unless others are asked for.
 pub const ITERATIONS: usize = 100;
 
 /// A dictionary's decoder, ready for one way to find codes.

@@ -13,6 +13,7 @@
 //! probable of them is where the next turn begins, until it is the one that the turn began with. Where there are no more features than
 //! candidates, these are all states there are.
 
+use kernels::cholesky;
 use kernels::encode::products;
 use kernels::wide::dot;
 
@@ -122,12 +123,8 @@ impl<'a> Token<'a> {
     /// Decomposes M of the support, and finds the expected codes and what they leave.
     fn solve(&mut self) {
         (self.factor, self.forward) = self.decompose(&self.support);
-        let k = self.support.len();
-        self.mean = self.forward.clone();
-        for i in (0..k).rev() {
-            let sum: f64 = (i + 1..k).map(|j| self.factor[j * k + i] * self.mean[j]).sum();
-            self.mean[i] = (self.mean[i] - sum) / self.factor[i * k + i];
-        }
+        self.mean.clone_from(&self.forward);
+        cholesky::backward(&self.factor, self.support.len(), &mut self.mean);
         self.residual.copy_from_slice(self.y);
         for (&feature, code) in self.support.iter().zip(&self.mean) {
             let d = self.y.len();
@@ -139,16 +136,13 @@ impl<'a> Token<'a> {
     /// L of M over `support`, and L⁻¹ r.
     fn decompose(&self, support: &[u32]) -> (Vec<f64>, Vec<f64>) {
         let k = support.len();
-        let (mut factor, mut forward) = (vec![0.0; k * k], vec![0.0; k]);
+        let mut factor = vec![0.0; k * k];
         for i in 0..k {
-            for j in 0..=i {
-                let sum: f64 = (0..j).map(|c| factor[i * k + c] * factor[j * k + c]).sum();
-                let rest = self.precision(support[i], support[j]) - sum;
-                factor[i * k + j] = if i == j { root(rest) } else { rest / factor[j * k + j] };
-            }
-            let sum: f64 = (0..i).map(|c| factor[i * k + c] * forward[c]).sum();
-            forward[i] = (self.right(support[i]) - sum) / factor[i * k + i];
+            (0..=i).for_each(|j| factor[i * k + j] = self.precision(support[i], support[j]));
         }
+        cholesky::factor(&mut factor, k, f64::MIN_POSITIVE);
+        let mut forward: Vec<f64> = support.iter().map(|&feature| self.right(feature)).collect();
+        cholesky::forward(&factor, k, &mut forward);
         (factor, forward)
     }
 
@@ -160,13 +154,10 @@ impl<'a> Token<'a> {
         let mut column = vec![0.0; k];
         for i in 0..k {
             // P_ii is the squared length of L⁻¹ e_i.
-            let mut squares = 0.0;
-            for row in i..k {
-                let unit = f64::from(u8::from(row == i));
-                let sum: f64 = (i..row).map(|c| self.factor[row * k + c] * column[c]).sum();
-                column[row] = (unit - sum) / self.factor[row * k + row];
-                squares += column[row] * column[row];
-            }
+            column.fill(0.0);
+            column[i] = 1.0;
+            cholesky::forward(&self.factor, k, &mut column);
+            let squares: f64 = column.iter().map(|x| x * x).sum();
             let quadratic = self.mean[i] * self.mean[i] / (2.0 * squares);
             losses.push(self.prior(self.support[i]) + quadratic + 0.5 * squares.ln());
         }
@@ -228,11 +219,6 @@ impl<'a> Token<'a> {
     }
 }
 
-/// The root of what a decomposition leaves on the diagonal; rounding may leave nothing.
-fn root(rest: f64) -> f64 {
-    rest.max(f64::MIN_POSITIVE).sqrt()
-}
-
 /// The supports that keep some features and choose among candidates: log probabilities against the kept ones alone.
 struct States {
     /// M and r of the candidates without what the kept features explain, `[c, c]` and `[c]`.
@@ -255,11 +241,8 @@ impl States {
         let k = kept.len();
         // L⁻¹ times each candidate's column of M.
         let explained = |&candidate: &u32| {
-            let mut column = vec![0.0; k];
-            for i in 0..k {
-                let sum: f64 = (0..i).map(|c| factor[i * k + c] * column[c]).sum();
-                column[i] = (token.precision(kept[i], candidate) - sum) / factor[i * k + i];
-            }
+            let mut column: Vec<f64> = kept.iter().map(|&i| token.precision(i, candidate)).collect();
+            cholesky::forward(&factor, k, &mut column);
             column
         };
         let columns: Vec<Vec<f64>> = candidates.iter().map(explained).collect();
@@ -290,7 +273,9 @@ impl States {
             let sum: f64 = row.iter().zip(of_j).map(|(a, b)| a * b).sum();
             row.push((self.precision[i * n + j] - sum) / of_j[row.len()]);
         }
-        let diagonal = root(self.precision[i * n + i] - row.iter().map(|x| x * x).sum::<f64>());
+        // Rounding may leave nothing.
+        let rest = self.precision[i * n + i] - row.iter().map(|x| x * x).sum::<f64>();
+        let diagonal = rest.max(f64::MIN_POSITIVE).sqrt();
         let sum: f64 = row.iter().zip(&self.forward).map(|(a, b)| a * b).sum();
         let forward = (self.right[i] - sum) / diagonal;
         row.push(diagonal);

@@ -267,7 +267,7 @@ impl Bench<'_> {
                 let splice = Splice::Sparser { dictionary, norms: &norms, least, counts: &mut counts };
                 let (hook, limit) = (setting.hook, setting.limit);
                 let mut tap = SpliceAt { hook, width: d, contexts, limit, splice, seen: None };
-                let residual = replaced(setting, contexts, &mut tap, Some(value))?;
+                let residual = replaced(setting.model, &mut tap, Some(value))?;
                 loss.add(self.model, &residual, contexts)?;
                 progress.advance(i as u64 + 1, "");
                 stop(progress)?;

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::gather::Choices;
 use super::{LADDER, MOST};
 use crate::dictionary::{ByFeature, Codes};
+use kernels::cholesky;
 
 /// Added to the diagonal of the normal equations, as a share of its mean: features that always fire together
 /// share a coefficient instead of having none.
@@ -116,28 +117,15 @@ pub fn solve(mut a: Vec<f64>, mut b: Vec<f64>) -> Vec<f64> {
     for i in 0..n {
         a[i * n + i] += ridge;
     }
-    for i in 0..n {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| a[i * n + k] * a[j * n + k]).sum();
-            let rest = a[i * n + j] - dot;
-            a[i * n + j] = if i == j { rest.max(ridge).sqrt() } else { rest / a[j * n + j] };
-        }
-    }
-    for i in 0..n {
-        let dot: f64 = (0..i).map(|k| a[i * n + k] * b[k]).sum();
-        b[i] = (b[i] - dot) / a[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let dot: f64 = (i + 1..n).map(|k| a[k * n + i] * b[k]).sum();
-        b[i] = (b[i] - dot) / a[i * n + i];
-    }
+    cholesky::factor(&mut a, n, ridge);
+    cholesky::solve(&a, n, &mut b);
     b
 }
 
 /// The fits of one rung as scores: for every feature, which experts it adds what to.
 pub struct Scorer {
     constants: Vec<f64>,
-    by_feature: Vec<Vec<(u16, f64)>>,
+    by_feature: Vec<Vec<(u32, f64)>>,
 }
 
 impl Scorer {
@@ -145,7 +133,7 @@ impl Scorer {
     pub fn of(fits: &[ExpertFit], rung: usize, features: usize) -> Self {
         let mut by_feature = vec![Vec::new(); features];
         let mut constants = Vec::new();
-        for (e, fit) in (0u16..).zip(fits) {
+        for (e, fit) in (0u32..).zip(fits) {
             let (constant, w) = &fit.rungs[rung];
             constants.push(*constant);
             fit.features.iter().zip(w).for_each(|(f, w)| by_feature[*f as usize].push((e, *w)));
@@ -158,7 +146,7 @@ impl Scorer {
         scores.copy_from_slice(&self.constants);
         for (f, v) in features.iter().zip(values) {
             for (e, w) in &self.by_feature[*f as usize] {
-                scores[usize::from(*e)] += w * f64::from(*v);
+                scores[*e as usize] += w * f64::from(*v);
             }
         }
     }

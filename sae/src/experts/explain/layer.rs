@@ -9,7 +9,7 @@ use super::gather::{Choices, Gathered};
 use super::recall::Recall;
 use super::{ENOUGH, LADDER, all, rule};
 use crate::dictionary::ByFeature;
-use crate::experts::tables::short;
+use crate::experts::tables::number_of;
 use kernels::chance::{Purpose, generator, shuffle};
 
 /// Layers of a model are below this; it sets the draws of the shuffled control apart from others of the purpose.
@@ -135,7 +135,7 @@ fn expert_rows(
         let most = most.filter(|(_, n)| **n > 0);
         RouterExpertRow {
             layer,
-            expert: short(e),
+            expert: number_of(e),
             tokens,
             share: tokens as f64 / measured.len().max(1) as f64,
             recall: share_of(found.whole.hits[e]),
@@ -160,7 +160,7 @@ fn feature_rows(layer: u16, fits: &[ExpertFit], direct: Option<&DirectLayer>) ->
         {
             rows.push(RouterFeatureRow {
                 layer,
-                expert: short(e),
+                expert: number_of(e),
                 rank,
                 feature: *feature,
                 correlation: *correlation,

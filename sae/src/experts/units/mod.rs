@@ -19,7 +19,7 @@ use storage::experts::UnitRow;
 
 use self::strongest::{Side, Watch};
 use super::explain::RULED;
-use super::tables::{layer_number, short};
+use super::tables::{layer_number, number_of};
 use super::token_rule;
 use crate::{Error, Progress, Result};
 use lm::model::LanguageModel;
@@ -193,7 +193,7 @@ fn report(watch: Watch, held_out: bool) -> UnitsReport {
             let fired = Fired { made: made.strongest(fire(0)), measured: measured.strongest(fire(1)), sides };
             UnitRow {
                 layer: layer_number(layer),
-                expert: expert.map(|e| short(e as usize)),
+                expert: expert.map(|e| number_of(e as usize)),
                 unit: Some(unit as u32),
                 density,
                 fired: fired.measured.len() as u64,
@@ -205,7 +205,7 @@ fn report(watch: Watch, held_out: bool) -> UnitsReport {
         let fired = Fired { made, measured, sides };
         UnitRow {
             layer: layer_number(layer),
-            expert: Some(short(expert as usize)),
+            expert: Some(number_of(expert as usize)),
             unit: None,
             density: fired.measured.len() as f64 / sides[1].tokens.len() as f64,
             fired: fired.measured.len() as u64,

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use storage::experts::SimilarityRow;
 
 use super::outputs::outputs;
-use crate::experts::tables::{layer_number, short};
+use crate::experts::tables::{layer_number, number_of};
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::MoeLayer;
@@ -62,8 +62,8 @@ fn of_layer(layer: &MoeLayer<'_>, seed: u64) -> Result<Vec<SimilarityRow>> {
         let alike = |cosine: Option<f64>| cosine.is_some_and(|c| c >= DUPLICATE);
         SimilarityRow {
             layer: layer_number(layer.layer),
-            a: short(a),
-            b: short(b),
+            a: number_of(a),
+            b: number_of(b),
             router_cosine: cosine(&router),
             weights_cosine,
             output_cosine,

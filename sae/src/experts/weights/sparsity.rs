@@ -23,7 +23,7 @@ use storage::experts::SparsityRow;
 use super::layers;
 use crate::experts::rescore::{contexts, documents};
 use crate::experts::routing::Source;
-use crate::experts::tables::{layer_number, short};
+use crate::experts::tables::{layer_number, number_of};
 use crate::{Error, Progress, Result};
 use kernels::gemm::rows_times_rows;
 use lm::model::config::Activation;
@@ -195,7 +195,7 @@ impl Watch {
             let n = of.tokens as f64;
             SparsityRow {
                 layer: layer_number(layer),
-                expert: short(expert),
+                expert: number_of(expert),
                 tokens: of.tokens,
                 expected: of.expected / n,
                 measured: of.measured / n,

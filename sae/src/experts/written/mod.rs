@@ -21,7 +21,7 @@ use storage::experts::WrittenRow;
 use self::pursuit::{Directions, Gram};
 use super::rescore::{contexts, documents};
 use super::routing::Source;
-use super::tables::{layer_number, short};
+use super::tables::{layer_number, number_of};
 use crate::rows::{ModelChoice, load_model};
 use crate::{Error, Progress, Result};
 use lm::model::{LanguageModel, NeuronTap, Neurons};
@@ -146,7 +146,7 @@ fn directions(model: &LanguageModel, grams: &Grams, options: &WrittenOptions) ->
             let rows = found.into_iter().zip(chance).enumerate();
             rows.map(|(rank, (step, by_chance))| WrittenRow {
                 layer: layer_number(layer),
-                expert: short(expert as usize),
+                expert: number_of(expert as usize),
                 rank: rank as u32,
                 token: step.token,
                 text: text(step.token),

@@ -158,8 +158,8 @@ fn steps(folder: &Path) -> Result<Vec<u64>> {
 /// A folder that cannot be read.
 pub fn newest(run: &Path) -> Result<Option<PathBuf>> {
     let folder = run.join("checkpoints");
-    let all = steps(&folder)?.into_iter().rev().map(|step| folder.join(step.to_string()));
-    Ok(all.into_iter().find(|checkpoint| checkpoint.join(RECORD).exists()))
+    let mut newest_first = steps(&folder)?.into_iter().rev().map(|step| folder.join(step.to_string()));
+    Ok(newest_first.find(|checkpoint| checkpoint.join(RECORD).exists()))
 }
 
 /// What rows are whitened by, and what undoes it.
@@ -328,6 +328,22 @@ mod tests {
         state.since_fired[2] = u64::MAX / 3;
         state.step = step;
         state
+    }
+
+    /// What a machine has of a checkpoint that an object store has no longer.
+    #[test]
+    fn a_checkpoint_without_its_record_is_none() {
+        let run = tempfile::tempdir().unwrap();
+        write(run.path(), (&state(8), &[]), &record(8), 2).unwrap();
+        let whole = newest(run.path()).unwrap();
+        fs::create_dir(run.path().join("checkpoints/9")).unwrap();
+        fs::copy(
+            run.path().join("checkpoints/8/state.safetensors"),
+            run.path().join("checkpoints/9/state.safetensors"),
+        )
+        .unwrap();
+        assert_eq!(newest(run.path()).unwrap(), whole);
+        assert!(whole.unwrap().ends_with("8"));
     }
 
     #[test]
