@@ -2,6 +2,7 @@
 
 use app::address::Place;
 use app::shell::Options;
+use app::widgets::format::grouped;
 use egui_kittest::kittest::Queryable as _;
 use lm::model::{LanguageModel, ModelSource};
 use lm::pretrain::{Kind, PretrainConfig};
@@ -171,6 +172,8 @@ fn a_layer_of_262_144_experts_is_listed_and_opened() {
     println!("load: {:.2} ms a frame", frame(&mut window));
     // The map does not widen the page: the table is below the bars, the most used expert first.
     wait_for(&mut window, &format!("Go to expert 0:{}", most.expert));
+    click(&mut window, "Co-activation");
+    wait_for(&mut window, &format!("Pairs of {} experts were not counted", grouped(262_144)));
     let place = Some(Place::Expert { dataset: data, layer: 0, expert: last.expert });
     let mut window = super::common::window(Options { folder: Some(dir.path().into()), place, ..options() });
     wait_for(&mut window, &format!("Expert {} of layer 0", last.expert));

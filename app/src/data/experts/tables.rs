@@ -68,6 +68,11 @@ pub struct CoActivations {
 }
 
 impl CoActivations {
+    /// Whether pairs of a layer of `experts` experts were counted: where they were, all are in the table, also those that never met.
+    pub fn were_counted(&self, experts: usize) -> bool {
+        !self.pairs.is_empty() || experts < 2
+    }
+
     /// The partners of `expert` as pairs with it as the first, the highest count first.
     pub fn partners(&self, expert: u32) -> Vec<PairRow> {
         let turned = |p: &PairRow| PairRow {

@@ -216,6 +216,11 @@ impl ExpertsView {
                 if let Some(found) = ready(ui, &mut self.transitions, &layer, "Reading the transitions…") {
                     match found.as_ref() {
                         Some(found) => transitions::show(ui, found, &mut self.show_lift, &mut asked),
+                        None if self.layer + 1 < usage.layers.len() => notice::empty(
+                            ui,
+                            &format!("Transitions from layer {layer} were not counted"),
+                            "They would need too much memory: `sae experts` counts them between layers of fewer experts.",
+                        ),
                         None => notice::empty(
                             ui,
                             &format!("Nothing follows layer {layer}"),

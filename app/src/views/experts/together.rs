@@ -18,6 +18,15 @@ pub fn show(
     lift: &mut bool,
     asked: &mut Interaction,
 ) {
+    let experts = layer.map_or(0, LayerUsage::experts);
+    if !found.were_counted(experts) {
+        let what = format!("Pairs of {} experts were not counted", format::grouped(experts as u64));
+        return notice::empty(
+            ui,
+            &what,
+            "They would need too much memory: `sae experts` counts them in layers of fewer.",
+        );
+    }
     if found.pairs.iter().all(|pair| pair.count == 0) {
         let how = "Where a token goes to one expert, none are chosen together.";
         return notice::empty(ui, &format!("No two experts of layer {} met", found.layer), how);

@@ -10,7 +10,7 @@ use super::Parts;
 use crate::address::Place;
 use crate::data::experts::features::ExpertFeatures;
 use crate::data::experts::tables::Transitions;
-use crate::data::{ExpertUsage, FeatureExpertRow};
+use crate::data::{ExpertUsage, FeatureExpertRow, LayerUsage};
 use crate::load::KeyedRequest;
 use crate::theme::{palette, space, tokens::size};
 use crate::training::Job;
@@ -80,8 +80,9 @@ impl About<'_> {
         let expert = self.expert as usize;
         let Some(load) = layer.load(0, expert) else { return };
         let uniform = load.share * layer.experts() as f64;
-        let rank =
-            layer.rank(expert).map_or_else(String::new, |rank| format!("{rank} of {}", layer.experts()));
+        let rank = layer.rank(expert).map_or_else(String::new, |rank| {
+            format!("{} of {}", format::grouped(rank as u64), format::grouped(layer.experts() as u64))
+        });
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = space::XL;
             let known = |number: Option<String>| number.unwrap_or_else(|| format::MISSING.to_owned());
@@ -289,6 +290,11 @@ impl About<'_> {
 
     fn partners(&self, ui: &mut Ui, asked: &mut Interaction) {
         let found = self.parts.together.get(&self.layer);
+        let experts = self.usage.layer(self.layer).map_or(0, LayerUsage::experts);
+        if found.as_ref().is_some_and(|found| !found.were_counted(experts)) {
+            facts::section(ui, "Partners");
+            return hint(ui, "Not counted: the layer has too many experts for its pairs.");
+        }
         let mut rows = found.as_ref().map_or_else(Vec::new, |found| found.partners(self.expert));
         rows.retain(|pair| pair.count > 0);
         let columns = [
