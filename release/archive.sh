@@ -28,7 +28,7 @@ for program in sae sae-app; do
     case $host in *linux*) strip --strip-debug "$work/$name/$program" ;; esac
 done
 cp README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$work/$name/"
-cp docs/*.md "$work/$name/docs/"
+cp -R docs/. "$work/$name/docs/"
 cp assets/corpus/README.md "$work/$name/docs/embedded-texts.md"
 python3 release/sbom.py "$host" >"$work/$name/sbom.cdx.json"
 

@@ -3,7 +3,7 @@
 //! `FOLDER` · `RUN#features` · `RUN#feature=123` · `RUN#feature=123&example=4` · `RUN#map` · `RUN#truth` · `RUN#fields` ·
 //! `RUN#matching=NAME` · `RUN#prompt` · `RUN#prompt=123` (looking for feature 123) · `RUN#curves` ·
 //! `DATASET#documents` · `DATASET#document=4` · `DATASET#document=4&token=40` · `DATASET#experts` ·
-//! `DATASET#expert=2:11` (layer 2, expert 11) · `GRAPH#graph` ·
+//! `DATASET#expert=2:11` (layer 2, expert 11) · `MODEL#training` · `GRAPH#graph` ·
 //! `GRAPH#node=2_417_8` (feature 417 of layer 2 at token 8) · `GRAPH#compare=OTHER&compare=OTHER` (next to other graphs; a path is from where
 //! GRAPH lies, with `%`, `#` and `&` as in a URL)
 
@@ -125,6 +125,11 @@ pub enum Place {
         /// Folder of the probes.
         probes: PathBuf,
     },
+    /// How a language model was trained.
+    Model {
+        /// Folder of the model.
+        model: PathBuf,
+    },
     /// One expert's page.
     Expert {
         /// Folder of the dataset.
@@ -144,7 +149,8 @@ impl Place {
             Self::Graph { graph: folder }
             | Self::Node { graph: folder, .. }
             | Self::Compared { graph: folder, .. }
-            | Self::Probes { probes: folder } => Some(folder),
+            | Self::Probes { probes: folder }
+            | Self::Model { model: folder } => Some(folder),
             Self::Curves { run }
             | Self::Features { run }
             | Self::Map { run }
@@ -176,6 +182,7 @@ impl Place {
                 Self::Compared { graph: at, with }
             }
             Self::Probes { .. } => Self::Probes { probes: at },
+            Self::Model { .. } => Self::Model { model: at },
             Self::Curves { .. } => Self::Curves { run: at },
             Self::Features { .. } => Self::Features { run: at },
             Self::Map { .. } => Self::Map { run: at },
@@ -256,6 +263,7 @@ impl fmt::Display for Place {
                 write!(f, "{}#compare={}", graph.display(), others.join("&compare="))
             }
             Self::Probes { probes } => write!(f, "{}#probes", probes.display()),
+            Self::Model { model } => write!(f, "{}#training", model.display()),
             Self::Curves { run } => write!(f, "{}#curves", run.display()),
             Self::Features { run } => write!(f, "{}#features", run.display()),
             Self::Map { run } => write!(f, "{}#map", run.display()),
@@ -353,12 +361,13 @@ impl Address {
             None if place == "experts" => Place::Experts { dataset: path.clone() },
             None if place == "graph" => Place::Graph { graph: path.clone() },
             None if place == "probes" => Place::Probes { probes: path.clone() },
+            None if place == "training" => Place::Model { model: path.clone() },
             None if place == "runs" => Place::Runs,
             _ => {
                 return Err(format!(
                     "`#{place}` is not a place. Places are #features, #feature=N, #feature=N&example=N, #claim=N, #map, #truth, #fields, #matching=NAME, #prompt, #prompt=N, #curves, #documents, #document=N, \
-                     #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph, #node=LAYER_FEATURE_POSITION, #compare=GRAPH and \
-                     #probes."
+                     #document=N&token=N, #experts, #expert=LAYER:EXPERT, #graph, #node=LAYER_FEATURE_POSITION, #compare=GRAPH, \
+                     #probes and #training."
                 ));
             }
         };
@@ -397,6 +406,7 @@ mod tests {
                 with: vec!["demo/other".into(), "demo/R&D #2, 5%26".into(), "/elsewhere/graph".into()],
             },
             Place::Probes { probes: run.clone() },
+            Place::Model { model: run.clone() },
         ] {
             let read = Address::parse(&place.to_string()).unwrap();
             assert_eq!(read, Address { folder: run.clone(), place: Some(place) });

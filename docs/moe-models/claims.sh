@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # The tables of docs/moe-models.md: every architecture trained on one text at equal active parameters and equal tokens, with seeds, and
 # looked at with one set of instruments. What is there is not made again, and an interrupted training is resumed.
-#   claims.sh TEXT OUT     SAE=sae, TOKENS=5000000, SEEDS="1 2 3", MODELS="silu gelu …", ROUTED=400000, UNITS=400000, MASKED=2000
+#   claims.sh TEXT OUT     SAE=sae, TOKENS=5000000, SEEDS="1 2 3", MODELS="silu gelu …", ROUTED=400000, UNITS=400000, MASKED=2000,
+#                          JOBS=1: models that train at a time; as many as there are cores is fastest
 # TEXT: a .jsonl with `text` and `domain`, of which one document in twenty of each domain is held out; or a folder that says what is.
 set -euo pipefail
-sae=${SAE:-sae} tokens=${TOKENS:-5000000} seeds=${SEEDS:-1 2 3} routed=${ROUTED:-400000} units=${UNITS:-400000} masked=${MASKED:-2000}
+sae=${SAE:-sae} tokens=${TOKENS:-5000000} seeds=${SEEDS:-1 2 3} routed=${ROUTED:-400000} units=${UNITS:-400000} masked=${MASKED:-2000} jobs=${JOBS:-1}
 all="silu gelu relu top-k monet-vertical monet-horizontal moe-x moe-x-start evo-sparse evo-dense evo-start modular"
 models=${MODELS:-$all}
-[ $# -eq 2 ] || { sed -n 2,5p "$0" >&2; exit 2; }
+[ $# -eq 2 ] || { sed -n 2,6p "$0" >&2; exit 2; }
 given=$1 out=$2
-mkdir -p "$out/options" "$out/models" "$out/data" "$out/found"
+mkdir -p "$out/options" "$out/models" "$out/data" "$out/dictionaries" "$out/found"
 
 # Domains in turn, so that any beginning of the text has all of them.
 text=$given
@@ -37,17 +38,25 @@ fi
 half=$((tokens / 2))
 # A step has 16 contexts of 256 tokens; the temperature is at its lowest when one expert takes over.
 steps() { local n=$(($1 / 4096)); echo $((n > 0 ? n : 1)); }
-# Options, tokens, and the dense model that the experts are made of.
+# Options, tokens, and the dense model that the experts are made of. At d_model 192 and these widths a token meets 2.1 to 2.2 million parameters.
 plan() {
+    local one='experts_per_token = 1\nexpert_width = 504'
+    echo "d_model = 192"
     case $1 in
-    silu) echo 'architecture = "dense"' ;;
-    gelu | gelu-half) printf 'architecture = "dense"\ngated = false\nactivation = "gelu"\nexperts_per_token = 1\nexpert_width = 336\n' ;;
-    relu | relu-half) printf 'architecture = "dense"\ngated = false\nactivation = "relu"\nexperts_per_token = 1\nexpert_width = 336\n' ;;
-    moe-x | moe-x-start) echo 'architecture = "moe-x"' ;;
-    evo-sparse) printf 'architecture = "evo-moe"\ngate = { dense_share = 0.0 }\n' ;;
-    evo-dense) printf 'architecture = "evo-moe"\ngate = { dense_share = 0.5, steps = %d }\n' "$(steps "$half")" ;;
-    evo-start) printf 'architecture = "evo-moe"\ngate = { dense_share = 0.5, steps = %d }\n' "$(steps $((half / 2)))" ;;
-    *) echo "architecture = \"$1\"" ;;
+    silu) printf 'architecture = "dense"\nexpert_width = 168\n' ;;
+    gelu | gelu-half) printf "architecture = \"dense\"\ngated = false\nactivation = \"gelu\"\n$one\n" ;;
+    relu | relu-half) printf "architecture = \"dense\"\ngated = false\nactivation = \"relu\"\n$one\n" ;;
+    top-k) printf 'architecture = "top-k"\nexpert_width = 168\n' ;;
+    monet-*) printf 'architecture = "%s"\nexpert_width = 12\n' "$1" ;;
+    moe-x | moe-x-start) printf 'architecture = "moe-x"\nexpert_width = 252\n' ;;
+    evo-sparse) printf 'architecture = "evo-moe"\nexpert_width = 504\ngate = { dense_share = 0.0 }\n' ;;
+    evo-dense) printf 'architecture = "evo-moe"\nexpert_width = 504\ngate = { dense_share = 0.5, steps = %d }\n' "$(steps "$half")" ;;
+    evo-start) printf 'architecture = "evo-moe"\nexpert_width = 504\ngate = { dense_share = 0.5, steps = %d }\n' "$(steps $((half / 2)))" ;;
+    modular) printf 'architecture = "modular"\nexpert_width = 126\n' ;;
+    *)
+        echo "$1 is not one of: $all" >&2
+        exit 2
+        ;;
     esac
 }
 
@@ -80,14 +89,46 @@ keep() { # FILE COMMAND…
     mv "$file.new" "$file"
 }
 
+# A dictionary of the stream after the third block, with what its features are about and what the model loses by it.
+dictionary() { # NAME-SEED
+    local run="$out/dictionaries/$1"
+    [ -e "$out/found/$1-dictionary.json" ] && [ -e "$out/found/$1-rules.json" ] && return
+    if [ -e "$run/run.json" ]; then
+        "$sae" train --out "$run" --resume --quiet >&2
+    else
+        "$sae" train --data "$out/data/$1" --d-sae 1536 --k 32 --batch 1024 --tokens 1000000 --seed 0 --quiet --out "$run" >&2
+    fi
+    [ -d "$run/features" ] || "$sae" index "$run" --quiet >&2
+    keep "$out/found/$1-dictionary.json" evaluate "$run" --tokens 20000
+    keep "$out/found/$1-rules.json" explain "$run"
+}
+
+# All trainings first, several at a time: most of a small model's time is in steps that one thread does.
+if [ "$jobs" -gt 1 ]; then
+    trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+    export RAYON_NUM_THREADS=$((($(nproc) + jobs - 1) / jobs))
+    for seed in $seeds; do
+        for name in $models; do
+            while [ "$(jobs -pr | wc -l)" -ge "$jobs" ]; do wait -n; done
+            train "$name" "$seed" &
+        done
+    done
+    while [ -n "$(jobs -pr)" ]; do wait -n; done
+    unset RAYON_NUM_THREADS
+fi
+
 for seed in $seeds; do
     for name in $models; do
         train "$name" "$seed"
         model="$out/models/$name-$seed" data="$out/data/$name-$seed" found="$out/found/$name-$seed"
         keep "$found-units.json" experts units "$model" --text "$text" --tokens "$units" --seed 1
-        case $name in silu | gelu | relu) continue ;; esac
+        routing=--routing
+        case $name in silu | gelu | relu) routing= ;; esac
         [ -e "$data/dataset.json" ] ||
-            "$sae" harvest --model "$model" --text "$text" --routing --tokens "$routed" --quiet --out "$data" >&2
+            "$sae" harvest --model "$model" --text "$text" --hook blocks.2.hook_resid_post $routing --tokens "$routed" --quiet --out "$data" >&2
+        dictionary "$name-$seed"
+        [ -n "$routing" ] || continue
+        keep "$found-routers.json" experts explain "$out/dictionaries/$name-$seed"
         keep "$found-usage.json" experts "$data"
         keep "$found-weights.json" experts weights "$data"
         keep "$found-written.json" experts written "$data"
@@ -209,6 +250,18 @@ table("Explained by a rule of tokens (F1 of 0.8 or more)", ["model", "units, %",
     [m, shown(ruled(m, "units"), 1, 100), shown([mean([l["units_f1"] for l in f["layers"]]) for f in found(m, "units")]),
      shown([mean([l["density"] for l in f["layers"]]) for f in found(m, "units")], 1, 100),
      shown(ruled(m, "experts"), 1, 100), shown([mean([l["experts_f1"] for l in f["layers"]]) for f in found(m, "units")])]
+    for m in models])
+
+def of(m, what, key):
+    return [key(f) for f in found(m, what)]
+
+table("Dictionaries of the stream after the third block (topk, 1,536 features, k = 32)", ["model", "FVE", "CE increase, nats",
+      "features that a rule explains, %", "routing told by 64 features an expert, recall", "by the token", "by all dimensions"], [
+    [m, shown(of(m, "dictionary", lambda f: f["fve"])), shown(of(m, "dictionary", lambda f: f["ce_reconstructed"] - f["ce_clean"])),
+     shown(of(m, "rules", lambda f: f["explained"] / f["features"]), 1, 100),
+     *[shown(of(m, "routers", lambda f: mean([row["recall"] for layer in f["layers"] for row in layer["predictors"]
+           if row["predictor"] == how and row["features"] == n])))
+       for how, n in (("features", 64), ("unigram", None), ("dense", None))]]
     for m in models])
 
 def written(m, key):

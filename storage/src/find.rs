@@ -1,4 +1,4 @@
-//! Finding datasets, runs, graphs and probes in a folder.
+//! Finding datasets, runs, graphs, probes and trained language models in a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::atomic::in_the_making;
 use crate::dataset::{Dataset, JOURNAL, MANIFEST};
 use crate::error::{Error, Result};
-use crate::{graph, probe, run};
+use crate::{graph, pretraining, probe, run};
 
 /// How deep [`find_folders`] looks.
 const DEPTH: usize = 4;
@@ -24,6 +24,8 @@ pub enum FoundKind {
     Graph,
     /// It has `probe.json` of `sae probe`.
     Probes,
+    /// It has the log or the record of `sae pretrain`.
+    Model,
 }
 
 /// A folder of ours.
@@ -35,7 +37,7 @@ pub struct Found {
     pub kind: FoundKind,
 }
 
-/// Finds datasets, runs, graphs and probes in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
+/// Finds datasets, runs, graphs, probes and trained language models in `root` and up to four folders deep, sorted by path. Folders that cannot be read are passed
 /// over; a `root` that cannot is an error.
 ///
 /// # Errors
@@ -78,6 +80,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<Found>) {
         Some(FoundKind::Graph)
     } else if folder.join(probe::FILE).is_file() {
         Some(FoundKind::Probes)
+    } else if folder.join(pretraining::FILE).is_file() || folder.join(pretraining::RECORD).is_file() {
+        Some(FoundKind::Model)
     } else {
         None
     };

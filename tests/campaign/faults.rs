@@ -20,8 +20,8 @@ const FAULTS: [(&str, &str); 6] = [
 
 /// Calls of each job that fail in the short form.
 const FEW: usize = 4;
-/// Asked for as many or more, all of them fail.
-const ALL: usize = 100;
+/// Asked for as many or more, all of them fail with every error.
+const ALL: usize = 1000;
 
 /// How a disturbed job ended.
 #[derive(Default)]
@@ -43,7 +43,7 @@ fn every_call_that_writes_fails_once() {
     for (number, job) in jobs() {
         let (whole, _) = world.undisturbed(job);
         let calls = calls(&world, job, &shim);
-        // From 100 on every call gets every error, below each a different one.
+        // From 1,000 on every call gets every error, below each a different one.
         let all = crate::long().is_some_and(|calls| calls >= ALL);
         let step = if all { 1 } else { calls.len().div_ceil(crate::long().unwrap_or(FEW)).max(1) };
         let mut tally = Tally::default();

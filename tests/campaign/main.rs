@@ -7,8 +7,8 @@
 //! SAE_CAMPAIGN=100 cargo test --test campaign -- --nocapture --test-threads 1
 //! ```
 //!
-//! goes through all jobs, kills each 100 times and fails *every* call of each with every error. A smaller number is a part of that: as many
-//! kills, and as many calls with one error each. `SAE_CAMPAIGN_JOBS=synth` takes the jobs alone whose names contain that.
+//! goes through all jobs, kills each as many times, and fails as many calls of each, each with one of the errors in turn. 600 are all calls that
+//! any job makes; from 1,000 on every call fails with every error. `SAE_CAMPAIGN_JOBS=synth` takes the jobs alone whose names contain that.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use storage::FoundKind;
 
-use super::{DatasetInfo, RunInfo, dataset, probes, problem, run};
+use super::{DatasetInfo, RunInfo, dataset, pretraining, probes, problem, run};
 use crate::load::Problem;
 
-/// Runs, datasets, graphs and probes found in and below a folder.
+/// Runs, datasets, graphs, probes and language models found in and below a folder.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     /// The folder that was opened.
@@ -21,6 +21,8 @@ pub struct Folder {
     pub graphs: Vec<GraphEntry>,
     /// Probes of labelled prompts, by name.
     pub probes: Vec<ProbesEntry>,
+    /// Language models that were trained here, by name.
+    pub models: Vec<ModelEntry>,
     /// A dictionary of a different program, where that is what was opened.
     pub foreign: Option<ForeignDictionary>,
     /// Run → dataset, as far as they are both here.
@@ -82,6 +84,17 @@ pub struct ProbesEntry {
     pub info: Result<storage::probe::Probe, Problem>,
 }
 
+/// The folder of a language model that `sae pretrain` made or makes, readable or not.
+#[derive(Clone, Debug)]
+pub struct ModelEntry {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Path below the opened folder.
+    pub name: String,
+    /// How it was trained, or why that cannot be said.
+    pub info: Result<pretraining::ModelInfo, Problem>,
+}
+
 impl Folder {
     /// A dictionary of a different program, and no run or dataset.
     pub fn of_foreign(foreign: ForeignDictionary) -> Self {
@@ -90,15 +103,20 @@ impl Folder {
 
     /// Whether there is nothing of ours in it.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.datasets.is_empty() && self.graphs.is_empty() && self.probes.is_empty()
+        self.runs.is_empty()
+            && self.datasets.is_empty()
+            && self.graphs.is_empty()
+            && self.probes.is_empty()
+            && self.models.is_empty()
     }
 
-    /// Whether a run, a dataset, a graph or probes of it are in `path`.
+    /// Whether a run, a dataset, a graph, probes or a model of it are in `path`.
     pub fn holds(&self, path: &Path) -> bool {
         self.run(path).is_some()
             || self.dataset(path).is_some()
             || self.graphs.iter().any(|graph| graph.path == path)
             || self.probes.iter().any(|probes| probes.path == path)
+            || self.models.iter().any(|model| model.path == path)
     }
 
     /// The run in `path`.
@@ -226,6 +244,9 @@ impl Folder {
         if let Some(graph) = self.graphs.iter().find(|graph| graph.path == path) {
             return graph.name.as_str().into();
         }
+        if let Some(model) = self.models.iter().find(|model| model.path == path) {
+            return model.name.as_str().into();
+        }
         path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy())
     }
 }
@@ -276,6 +297,10 @@ pub fn find(root: &Path) -> Result<Folder, Problem> {
             FoundKind::Probes => {
                 let info = probes::read_record(&path);
                 folder.probes.push(ProbesEntry { path, name, info });
+            }
+            FoundKind::Model => {
+                let info = pretraining::read_info(&path);
+                folder.models.push(ModelEntry { path, name, info });
             }
             // Opening an unfinished one fails with how far it came and what to do.
             FoundKind::Dataset | FoundKind::UnfinishedDataset => {

@@ -25,6 +25,7 @@ mod layers;
 pub mod matching;
 pub mod notes;
 pub mod plane;
+pub mod pretraining;
 pub mod probes;
 pub mod remote;
 pub mod routing;
@@ -44,7 +45,7 @@ pub use features::{
     Columns, Example, ExampleRow, FeatureColumns, FeaturePage, FeatureRow, Points, TokenLists,
 };
 pub use firing::Firing;
-pub use folder::{DatasetEntry, Folder, GraphEntry, ProbesEntry, RunEntry};
+pub use folder::{DatasetEntry, Folder, GraphEntry, ModelEntry, ProbesEntry, RunEntry};
 pub use heads::{AttributionRow, HeadsRow};
 pub use kept::{GraphMarks, Kept, MarkEdit};
 pub use kinds::Kinds;
@@ -53,7 +54,7 @@ pub use matching::Matching;
 pub use notes::Notes;
 pub use routing::{LayerRouting, Routing};
 pub use rows::{RowFacts, Rows};
-pub use run::{Curve, DeadFeatures, Metrics, MetricsColumns, RunInfo, Status};
+pub use run::{DeadFeatures, Metrics, MetricsColumns, RunInfo, Status};
 pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, SpecialisationRow, VocabularyRow};
 pub use storage::{Evaluation, Layered};
 pub use vocabulary::Vocabulary;

@@ -232,12 +232,9 @@ fn dead_after(train_toml: Option<&str>) -> Option<u64> {
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(pub MetricsColumns);
 
-/// A column of the log.
-pub type Curve = fn(&MetricsColumns) -> &Vec<Option<f32>>;
-
 impl Metrics {
     /// The values of a column that has at least one finite value; one per logged step.
-    pub fn curve(&self, curve: Curve) -> Option<&[Option<f32>]> {
+    pub fn curve(&self, curve: fn(&MetricsColumns) -> &Vec<Option<f32>>) -> Option<&[Option<f32>]> {
         let values = curve(&self.0);
         values.iter().flatten().any(|value| value.is_finite()).then_some(values)
     }

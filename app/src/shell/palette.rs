@@ -255,8 +255,12 @@ fn places(folder: &Folder) -> impl Iterator<Item = Entry> {
         let place = Place::Probes { probes: probes.path.clone() };
         Entry::new(format!("Probes {}", probes.name), place::path(&probes.path), Action::Go(place))
     });
+    let models = folder.models.iter().map(|model| {
+        let place = Place::Model { model: model.path.clone() };
+        Entry::new(format!("Training of {}", model.name), place::path(&model.path), Action::Go(place))
+    });
     let of_datasets = folder.datasets.iter().flat_map(places_of_dataset);
-    folder.runs.iter().flat_map(places_of_run).chain(of_datasets).chain(graphs).chain(probes)
+    folder.runs.iter().flat_map(places_of_run).chain(of_datasets).chain(graphs).chain(probes).chain(models)
 }
 
 fn places_of_run(run: &RunEntry) -> Vec<Entry> {

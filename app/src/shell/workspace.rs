@@ -212,12 +212,13 @@ impl Workspace {
 }
 
 /// What a newcomer gets to see of a folder: the runs, the features of the best, the experts if there are
-/// any; of a folder with nothing but graphs or probes, the first.
+/// any; of a folder with nothing but graphs, probes or language models, the first.
 fn first_places(folder: &Folder) -> Vec<Place> {
     let mut places = Vec::new();
     let first_graph = folder.graphs.first().map(|graph| Place::Graph { graph: graph.path.clone() });
     let first_probes = folder.probes.first().map(|probes| Place::Probes { probes: probes.path.clone() });
-    let first_other = first_graph.or(first_probes);
+    let first_model = folder.models.first().map(|model| Place::Model { model: model.path.clone() });
+    let first_other = first_graph.or(first_probes).or(first_model);
     if !folder.runs.is_empty() || (folder.datasets.is_empty() && first_other.is_none()) {
         places.push(Place::Runs);
     }

@@ -16,6 +16,7 @@ pub mod fields;
 pub mod graph;
 pub mod map;
 pub mod matching;
+pub mod model;
 pub mod probes;
 pub mod prompt;
 pub mod runs;
@@ -83,6 +84,7 @@ pub fn open(place: &Place) -> Box<dyn View> {
             Box::new(graph::GraphView::new(graph, place))
         }
         Place::Probes { probes } => Box::new(probes::ProbesView::new(probes)),
+        Place::Model { model } => Box::new(model::ModelView::new(model)),
         Place::Truth { run } => Box::new(truth::TruthView::new(run)),
         Place::Fields { run } => Box::new(fields::FieldsView::new(run)),
         Place::Map { run } => Box::new(map::MapView::new(run)),

@@ -1,6 +1,7 @@
 //! House widgets: small pieces that several views share. They draw what they are given and know no files.
 
 pub mod bars;
+pub mod charts;
 pub mod example;
 pub mod facts;
 pub mod heads;

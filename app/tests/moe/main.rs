@@ -9,6 +9,7 @@ mod common;
 mod documents;
 mod experts;
 mod looks;
+mod models;
 mod wide;
 
 use app::address::Place;

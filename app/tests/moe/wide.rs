@@ -168,7 +168,7 @@ fn a_layer_of_262_144_experts_is_listed_and_opened() {
 
     let place = Some(Place::Experts { dataset: data.clone() });
     let mut window = window(Options { folder: Some(dir.path().into()), place, ..options() });
-    wait_for(&mut window, "Expert load of 1 layers and 262144 experts");
+    wait_for(&mut window, "Expert load of 1 layer and 262144 experts");
     println!("load: {:.2} ms a frame", frame(&mut window));
     // The map does not widen the page: the table is below the bars, the most used expert first.
     wait_for(&mut window, &format!("Go to expert 0:{}", most.expert));

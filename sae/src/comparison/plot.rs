@@ -25,6 +25,8 @@ const TEXT: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
 /// Family and size; the backend writes 12 pixels for 15.
 const FONT: (&str, i32) = ("sans-serif", 15);
+/// Dash and gap of the lines of each round of colours, pixels; the first has no gaps.
+const ROUNDS: [(u32, u32); 3] = [(1000, 0), (6, 3), (2, 3)];
 /// Radius of a dot, pixels.
 const DOT: i32 = 4;
 
@@ -155,11 +157,12 @@ fn draw_lines(
     (x, y): (Range<f64>, Range<f64>),
     y_label: &str,
 ) -> Drawn<()> {
-    let (plot_width, legend_left) = (550, 570);
-    let root = SVGBackend::with_string(svg, (760, 420)).into_drawing_area();
+    let (plot_width, plot_height, legend_left) = (550, 420, 570);
+    let height = (60 + 20 * curves.len() as u32).max(plot_height);
+    let root = SVGBackend::with_string(svg, (760, height)).into_drawing_area();
     root.fill(&WHITE)?;
     root.draw(&Text::new(y_label.to_owned(), (70, 20), anchored(HPos::Left)))?;
-    let (plot, _) = root.split_horizontally(plot_width);
+    let (plot, _) = root.split_vertically(plot_height).0.split_horizontally(plot_width);
     let mut chart = ChartBuilder::on(&plot)
         .margin_top(40)
         .x_label_area_size(50)
@@ -180,22 +183,31 @@ fn draw_lines(
         .draw()?;
     for (i, curve) in curves.iter().enumerate() {
         let style = COLOURS[i % COLOURS.len()].stroke_width(2);
-        // More methods than colours: the second round is dashed.
-        let dashed = i >= COLOURS.len();
+        // More methods than colours: every further round has lines and marks of its own.
+        let round = (i / COLOURS.len()).min(ROUNDS.len() - 1);
+        let (dash, gap) = ROUNDS[round];
         let means = curve.points.iter().map(|p| (p.0, p.1));
         let key = 50 + 20 * i as i32;
         let sample = [(legend_left, key), (legend_left + 22, key)];
-        if dashed {
-            chart.draw_series(DashedLineSeries::new(means.clone(), 6, 3, style))?;
-            root.draw(&DashedPathElement::new(sample, 6, 3, style))?;
-        } else {
-            chart.draw_series(LineSeries::new(means.clone(), style))?;
-            root.draw(&PathElement::new(sample, style))?;
-        }
+        chart.draw_series(DashedLineSeries::new(means.clone(), dash, gap, style))?;
+        root.draw(&DashedPathElement::new(sample, dash, gap, style))?;
         let whisker = |p: &(f64, f64, f64)| PathElement::new([(p.0, p.1 - p.2), (p.0, p.1 + p.2)], style);
         chart.draw_series(curve.points.iter().map(whisker))?;
-        chart.draw_series(means.map(|place| Circle::new(place, DOT, style.filled())))?;
-        root.draw(&Circle::new((legend_left + 11, key), DOT, style.filled()))?;
+        let (at, filled) = ((legend_left + 11, key), style.filled());
+        match round {
+            0 => {
+                chart.draw_series(means.map(|place| Circle::new(place, DOT, filled)))?;
+                root.draw(&Circle::new(at, DOT, filled))?;
+            }
+            1 => {
+                chart.draw_series(means.map(|place| TriangleMarker::new(place, DOT + 2, filled)))?;
+                root.draw(&TriangleMarker::new(at, DOT + 2, filled))?;
+            }
+            _ => {
+                chart.draw_series(means.map(|place| Cross::new(place, DOT, style)))?;
+                root.draw(&Cross::new(at, DOT, style))?;
+            }
+        }
         root.draw(&Text::new(curve.name.clone(), (legend_left + 30, key), anchored(HPos::Left)))?;
     }
     root.present()?;

@@ -2,6 +2,7 @@
 
 use storage::task::{TaskEdit, TaskLabels, TaskResult};
 
+use super::TaskOptions;
 use super::bench::{Bench, Prediction};
 use super::candidates::{Candidate, Ceiling, Features};
 use super::figures;
@@ -37,14 +38,14 @@ impl Measure<'_> {
         self.bench.width
     }
 
-    /// The results of `dictionary`, of the supervised one and of the controls.
+    /// The results of `dictionary`, of the supervised one and, if `options` ask for them, of the controls.
     ///
     /// # Errors
     /// What the model refuses; [`crate::Error::Stopped`].
     pub fn all(
         &self,
         dictionary: &Dictionary,
-        seed: u64,
+        options: &TaskOptions,
         progress: &mut dyn Progress,
     ) -> Result<Vec<TaskResult>> {
         let values: Vec<&[usize]> = self.train.iter().map(|prompt| prompt.values.as_slice()).collect();
@@ -53,12 +54,13 @@ impl Measure<'_> {
         let norms = supervised.norms(&values);
         let codes = dictionary.encode(&self.own);
         let l0 = (codes.features.len() as f64 / self.test.len() as f64).round().max(1.0) as usize;
-        let random = controls::random_rows(&supervised.mean, &self.made_from, dictionary.d_sae, l0, seed);
-        let dictionaries = [
-            ("run", false, dictionary.clone()),
-            ("random rows", true, random),
-            ("permuted decoder", true, controls::permuted(dictionary, seed)),
-        ];
+        let mut dictionaries = vec![("run", false, dictionary.clone())];
+        if options.controls {
+            let (made_from, d_sae) = (&self.made_from, dictionary.d_sae);
+            let random = controls::random_rows(&supervised.mean, made_from, d_sae, l0, options.seed);
+            let permuted = controls::permuted(dictionary, options.seed);
+            dictionaries.extend([("random rows", true, random), ("permuted decoder", true, permuted)]);
+        }
         progress.begin("task", Some(dictionaries.len() as u64 + 1), "dictionaries");
         let mut results = Vec::new();
         for (done, (name, control, dictionary)) in dictionaries.iter().enumerate() {

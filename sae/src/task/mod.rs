@@ -66,6 +66,8 @@ pub struct TaskOptions {
     pub sites: bool,
     /// Also write the train prompts here, a JSON line each, for a harvest that a dictionary of this task is trained on.
     pub prompts: Option<PathBuf>,
+    /// Also measure random rows and the run's rows in a different order, each of which takes as long as the run.
+    pub controls: bool,
     /// Seed of the prompts and controls.
     pub seed: u64,
 }
@@ -82,6 +84,7 @@ impl TaskOptions {
             position: None,
             sites: false,
             prompts: None,
+            controls: true,
             seed: 0,
         }
     }
@@ -156,7 +159,7 @@ pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> R
         logit_difference: clean.iter().map(|p| p.difference).sum::<f64>() / clean.len() as f64,
         position: maker.positions[position].clone(),
         sites,
-        results: measure.all(dictionary, options.seed, progress)?,
+        results: measure.all(dictionary, options, progress)?,
     };
     if subject.is_run {
         record.write(path)?;

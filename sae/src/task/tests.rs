@@ -108,6 +108,8 @@ fn a_dictionary_is_measured_next_to_its_ceiling_and_controls() {
     // With a feature for every coordinate the edit of all of them is the exchange itself.
     let all = run(&path, &TaskOptions { train: 2, ..options.clone() }, &mut Quiet).unwrap();
     assert_eq!(all.sites, record.sites);
+    let alone = run(&path, &TaskOptions { controls: false, ..options.clone() }, &mut Quiet).unwrap();
+    assert_eq!(alone.results, record.results[..2], "what is measured without controls is the same");
     let permuted = &record.results[3];
     assert!(permuted.fve.unwrap() < 0.5 && permuted.control && !own.control);
     let wrong = TaskOptions { position: Some("c 1".into()), ..options };

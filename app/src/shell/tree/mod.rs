@@ -10,7 +10,7 @@ use egui::{Role, ScrollArea, TextEdit, Ui, WidgetInfo};
 
 use crate::action::Action;
 use crate::address::Place;
-use crate::data::{DatasetEntry, Folder, GraphEntry, ProbesEntry, RunEntry, RunInfo, Status};
+use crate::data::{DatasetEntry, Folder, GraphEntry, ModelEntry, ProbesEntry, RunEntry, RunInfo, Status};
 use crate::preferences::{Preference, Preferences};
 use crate::theme::{palette, space};
 use crate::views::runs::status_colour;
@@ -76,7 +76,8 @@ pub fn show(
     here: Option<&Place>,
     actions: &mut Vec<Action>,
 ) {
-    let entries = folder.runs.len() + folder.datasets.len() + folder.graphs.len() + folder.probes.len();
+    let others = folder.graphs.len() + folder.probes.len() + folder.models.len();
+    let entries = folder.runs.len() + folder.datasets.len() + others;
     if entries >= SEARCHED {
         ui.add_space(space::S);
         state.field(ui);
@@ -103,6 +104,13 @@ pub fn show(
             heading(ui, "Probes", folder.probes.len());
             for probes in folder.probes.iter().filter(|probes| state.has(&probes.name)) {
                 show_probes(ui, probes, here, actions);
+            }
+        }
+        if !folder.models.is_empty() {
+            ui.add_space(space::L);
+            heading(ui, "Language models", folder.models.len());
+            for model in folder.models.iter().filter(|model| state.has(&model.name)) {
+                show_model(ui, model, here, actions);
             }
         }
     });
@@ -353,4 +361,23 @@ fn show_probes(ui: &mut Ui, probes: &ProbesEntry, here: Option<&Place>, actions:
     let (label, dot) = (name.as_str(), Some(dot));
     let shown = Line { label, name, right: &right, dot, indent: 0.0, hover: &hover, signed: false };
     line::show(ui, &shown, here, Place::Probes { probes: probes.path.clone() }, actions);
+}
+
+fn show_model(ui: &mut Ui, model: &ModelEntry, here: Option<&Place>, actions: &mut Vec<Action>) {
+    let p = palette(ui);
+    let path = place::path(&model.path);
+    let (dot, right, hover) = match &model.info {
+        Ok(info) => {
+            let dot = match info.record {
+                Some(_) => (p.good, "complete"),
+                None => (p.warning, "not finished"),
+            };
+            (dot, info.option("architecture").unwrap_or_default(), path)
+        }
+        Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
+    };
+    let name = &model.name;
+    let (label, dot, right) = (name.as_str(), Some(dot), right.as_str());
+    let shown = Line { label, name, right, dot, indent: 0.0, hover: &hover, signed: false };
+    line::show(ui, &shown, here, Place::Model { model: model.path.clone() }, actions);
 }

@@ -40,7 +40,8 @@ pub fn show(ui: &mut Ui, usage: &ExpertUsage, domain: usize, selected: &mut usiz
     let ratio = |row: usize, column: usize| {
         load(row, column).map(|load| load.share * usage.layers[row].experts() as f64)
     };
-    let name = format!("Expert load of {} layers and {experts} experts", usage.layers.len());
+    let layers = format::counted(usage.layers.len() as u64, "layer", "layers");
+    let name = format!("Expert load of {layers} and {experts} experts");
     let matrix = Matrix {
         name: &name,
         rows: usage.layers.len(),

@@ -3,14 +3,11 @@
 mod check;
 mod columns;
 mod curves;
-mod decimate;
 mod details;
 mod evaluation;
 mod groups;
 mod hints;
-mod readout;
 mod results;
-mod smooth;
 mod table;
 mod tradeoff;
 mod train;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use egui::{ComboBox, RichText, Role, Ui, WidgetInfo};
 use egui_plot::{HoverPosition, Line, MarkerShape, Plot, PlotPoint, Points, uniform_grid_spacer};
 
-use super::curves::steps;
 use crate::data::{Folder, RunEntry, RunInfo};
 use crate::theme::{palette, space};
 use crate::views::Scene;
+use crate::widgets::charts::steps;
 use crate::widgets::{facts, format, notice};
 
 type Quality = fn(&RunInfo) -> Option<f64>;

@@ -63,6 +63,9 @@ pub struct Command {
     /// With --task: exchange activations after every block too, to find hooks
     #[arg(long, requires = "task")]
     sites: bool,
+    /// With --task: leave out random rows and a permuted decoder; each takes as long as the run
+    #[arg(long, requires = "task")]
+    no_controls: bool,
     /// With --task: also write the train prompts, to harvest a dataset of the task
     #[arg(long, requires = "task", value_name = "FILE")]
     write_prompts: Option<PathBuf>,
@@ -264,6 +267,7 @@ impl Command {
             position: self.position.clone(),
             sites: self.sites,
             prompts: self.write_prompts.clone(),
+            controls: !self.no_controls,
             seed: session.seed.unwrap_or_default(),
             ..plain
         })

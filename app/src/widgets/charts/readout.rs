@@ -1,14 +1,15 @@
 //! The values of all runs at one step: the one under the pointer, whichever chart it is on, else the last.
 
-use egui::{Grid, Label, RichText, Role, Ui, WidgetInfo};
+use egui::{Color32, Grid, Label, RichText, Role, Ui, WidgetInfo};
 
-use super::curves::Series;
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::format;
 
 /// A value of a run.
 pub struct Reading<'a> {
-    pub series: &'a Series,
+    /// The run.
+    pub name: &'a str,
+    pub colour: Color32,
     /// As it was logged.
     pub raw: Option<f64>,
     /// The mean around it, where the curves are smoothed.
@@ -49,12 +50,12 @@ pub fn line(ui: &mut Ui, metric: &str, readings: &[Reading<'_>], text: fn(f64) -
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = egui::vec2(space::XS, 0.0);
         for reading in readings {
-            ui.label(RichText::new("■").size(size::SMALL).color(reading.series.colour));
+            ui.label(RichText::new("■").size(size::SMALL).color(reading.colour));
             let shown = reading.text(text);
             let label = ui.add(Label::new(RichText::new(&shown).size(size::SMALL).color(p.text)).extend());
-            let name = format!("{metric} of {}: {shown}", reading.series.name);
+            let name = format!("{metric} of {}: {shown}", reading.name);
             label.widget_info(|| WidgetInfo::labeled(Role::Label, true, &name));
-            label.on_hover_text(&reading.series.name);
+            label.on_hover_text(reading.name);
             ui.add_space(space::XS);
         }
     });
@@ -66,11 +67,11 @@ pub fn tip(ui: &mut Ui, step: &str, readings: &[Reading<'_>], text: fn(f64) -> S
     ui.label(RichText::new(step).size(size::SMALL).color(p.weak));
     Grid::new("readout").num_columns(3).min_col_width(0.0).spacing([space::S, 2.0]).show(ui, |ui| {
         for reading in readings {
-            ui.label(RichText::new("■").color(reading.series.colour));
+            ui.label(RichText::new("■").color(reading.colour));
             ui.label(RichText::new(reading.text(text)).color(p.strong));
             let raw = reading.raw.filter(|_| reading.smoothed.is_some());
             let raw = raw.map(|raw| format!(" (logged: {})", text(raw))).unwrap_or_default();
-            ui.label(RichText::new(format!("{}{raw}", reading.series.name)).color(p.text));
+            ui.label(RichText::new(format!("{}{raw}", reading.name)).color(p.text));
             ui.end_row();
         }
     });

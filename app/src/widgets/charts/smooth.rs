@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::data::{Curve, Metrics};
+use super::Curve;
 
 /// Over how many logged steps can be averaged; 1 is none.
 pub const WINDOWS: [usize; 4] = [1, 5, 15, 51];
@@ -31,44 +31,47 @@ pub fn mean(ys: &[Option<f32>], window: usize) -> Vec<Option<f32>> {
 }
 
 /// Smoothed curves, each made once.
-#[derive(Clone, Debug, Default)]
-pub struct Smoothed {
-    made: Vec<Made>,
+#[derive(Debug)]
+pub struct Smoothed<L> {
+    made: Vec<Made<L>>,
 }
 
-#[derive(Clone, Debug)]
-struct Made {
-    metrics: Arc<Metrics>,
-    metric: usize,
+impl<L> Default for Smoothed<L> {
+    fn default() -> Self {
+        Self { made: Vec::new() }
+    }
+}
+
+#[derive(Debug)]
+struct Made<L> {
+    log: Arc<L>,
+    metric: &'static str,
     window: usize,
     values: Arc<Vec<Option<f32>>>,
 }
 
-impl Smoothed {
-    /// The curve of `metrics` that is number `metric`, smoothed; none where there is none.
+impl<L> Smoothed<L> {
+    /// The curve of `log` that is called `metric`, smoothed; none where there is none.
     pub fn of(
         &mut self,
-        metrics: &Arc<Metrics>,
-        (metric, curve): (usize, Curve),
+        log: &Arc<L>,
+        (metric, curve): (&'static str, Curve<L>),
         window: usize,
     ) -> Option<Arc<Vec<Option<f32>>>> {
-        let same = |made: &&Made| {
-            Arc::ptr_eq(&made.metrics, metrics) && made.metric == metric && made.window == window
-        };
+        let same =
+            |made: &&Made<L>| Arc::ptr_eq(&made.log, log) && made.metric == metric && made.window == window;
         if let Some(made) = self.made.iter().find(same) {
             return Some(Arc::clone(&made.values));
         }
-        let values = Arc::new(mean(metrics.curve(curve)?, window));
-        let metrics = Arc::clone(metrics);
-        self.made.push(Made { metrics, metric, window, values: Arc::clone(&values) });
+        let values = Arc::new(mean(curve(log)?, window));
+        let log = Arc::clone(log);
+        self.made.push(Made { log, metric, window, values: Arc::clone(&values) });
         Some(values)
     }
 
     /// Forgets the curves of other runs and windows.
-    pub fn keep(&mut self, used: &[&Arc<Metrics>], window: usize) {
-        self.made.retain(|made| {
-            made.window == window && used.iter().any(|metrics| Arc::ptr_eq(metrics, &made.metrics))
-        });
+    pub fn keep(&mut self, used: &[&Arc<L>], window: usize) {
+        self.made.retain(|made| made.window == window && used.iter().any(|log| Arc::ptr_eq(log, &made.log)));
     }
 }
 

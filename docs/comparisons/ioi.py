@@ -1,0 +1,55 @@
+"""Prints the tables of docs/tasks.md from the folder that ioi.sh filled, one line for all seeds of a run."""
+
+import json
+import pathlib
+
+from seeds import group, shown
+
+groups, others = {}, {}
+for path in sorted(pathlib.Path("found").glob("*-seed*.json")):
+    record = json.loads(path.read_text())
+    own = next(result for result in record["results"] if result["dictionary"] == "run")
+    groups.setdefault(group(path.stem), []).append(own)
+    # Controls of one dictionary are like those of the next: all count as repeats.
+    for result in record["results"]:
+        if result["dictionary"] != "run":
+            kind = path.stem.split("-")[0]
+            name = result["dictionary"] if result["dictionary"] == "supervised" else f"{kind}: {result['dictionary']}"
+            others.setdefault(name, []).append(result)
+
+
+def value(figure):
+    return figure and figure["value"]
+
+
+def cells(results):
+    attributes = [label["attribute"] for label in results[0]["labels"]] or ["io", "s", "order"]
+    columns = {
+        "L0": ([r["l0"] for r in results], 1),
+        "FVE": ([r["fve"] for r in results], 3),
+        "sufficiency": ([value(r["sufficiency"]) for r in results], 3),
+        "necessity": ([value(r["necessity"]) for r in results], 3),
+    }
+    edits = [(e["attribute"], e["k"]) for e in results[0]["edits"]]
+    for attribute in dict.fromkeys(a for a, _ in edits):
+        for k in (0, 4, 16):
+            found = [value(e["agreement"]) for r in results for e in r["edits"] if (e["attribute"], e["k"]) == (attribute, k)]
+            columns[f"{attribute}, k = {k}"] = (found, 2)
+    for attribute in attributes:
+        told = [l["told"] / l["values"] for r in results for l in r["labels"] if l["attribute"] == attribute]
+        split = [l["split"] for r in results for l in r["labels"] if l["attribute"] == attribute and l["split"] is not None]
+        columns[f"told {attribute}"] = (told, 2)
+        columns[f"split {attribute}"] = (split, 1)
+    return columns
+
+
+rows = {name: cells(results) for name, results in [*groups.items(), *others.items()]}
+names = list(dict.fromkeys(column for row in rows.values() for column in row))
+print("| runs | " + " | ".join(names) + " |")
+print("|---" + "|---:" * len(names) + "|")
+for name, row in rows.items():
+    def cell(column):
+        values, digits = row.get(column, ([], 0))
+        values = [v for v in values if v is not None]
+        return shown(values, digits) if values else "–"
+    print(f"| {name} | " + " | ".join(cell(column) for column in names) + " |")

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The tables of docs/tasks.md: indirect-object identification with dictionaries that were trained on its prompts, and others that were not.
+# What is there is not made again; an interrupted harvest or sweep is resumed.
+#   ioi.sh MODEL HOOK OUT [RUN...]     RUN: dictionaries of other text at the same hook
+#                                      SAE=sae, POSITION=, PROMPTS=10000, TASK=ioi, MEASURED="600 100"
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+sae=${SAE:-sae} task=${TASK:-ioi} read=(${MEASURED:-600 100})
+[ $# -ge 3 ] || { sed -n 2,6p "$0" >&2; exit 2; }
+model=$1 hook=$2 out=$3
+shift 3
+[ "$model" = default ] || model=$(realpath "$model")
+general=()
+for run in "$@"; do general+=("$(realpath "$run")"); done
+mkdir -p "$out/found"
+cd "$out"
+
+measure() { # FILE RUN [OPTION...]
+    local file=found/$1.json run=$2
+    shift 2
+    [ -e "$file" ] && return
+    "$sae" evaluate "$run" --task "$task" --json --quiet --task-prompts "${read[@]}" "$@" >"$file.new"
+    mv "$file.new" "$file"
+}
+
+# Prompts are written by an evaluation, and that needs a dictionary at the hook: of a small harvest of these pages.
+if [ ! -e prompts.jsonl ]; then
+    [ -e first/data/dataset.json ] || "$sae" harvest --model "$model" --text "$here"/../*.md --hook "$hook" --context-length 128 \
+        --tokens 4000 --quiet --out first/data >&2
+    [ -e first/run/run.json ] || "$sae" train --data first/data --expansion 1 --k 8 --batch 256 --quiet --out first/run >&2
+    "$sae" evaluate first/run --task "$task" --task-prompts "${PROMPTS:-10000}" 100 --sites --json --quiet --write-prompts prompts.jsonl.new >found/sites.json
+    mv prompts.jsonl.new prompts.jsonl
+fi
+[ -e data/dataset.json ] || "$sae" harvest --model "$model" --text prompts.jsonl --hook "$hook" --context-length 64 --quiet --out data >&2
+if [ -e sweep/sweep.toml ]; then
+    "$sae" train --out sweep --resume --quiet >&2
+else
+    "$sae" train --config "${CONFIG:-$here/ioi.toml}" --out sweep --quiet >&2
+fi
+where=(${POSITION:+--position "$POSITION"})
+# The floor is measured with topk alone: it is made from no dictionary, or by the order of its rows.
+floor() { case $(basename "$1") in topk-seed*) ;; *) echo --no-controls ;; esac }
+for run in sweep/*/; do
+    measure "task-$(basename "$run")" "$run" "${where[@]}" $(floor "$run")
+done
+for run in ${general[@]+"${general[@]}"}; do
+    measure "general-$(basename "$run")" "$run" "${where[@]}" $(floor "$run")
+done
+python3 "$here/ioi.py"
