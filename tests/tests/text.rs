@@ -160,3 +160,32 @@ fn one_text_is_held_out_in_part_and_what_is_skipped_is_said() {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[test]
+fn a_limit_on_tokens_leaves_rows_to_train_on_and_says_what_was_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("text")).unwrap();
+    let lines = |n: usize| -> String {
+        (0..n)
+            .map(|i| {
+                serde_json::json!({"text": format!("The {i}th ship was at sea that day.")}).to_string() + "\n"
+            })
+            .collect()
+    };
+    for (name, n) in [("test.jsonl", 200), ("train-0.jsonl", 400), ("train-1.jsonl", 400)] {
+        fs::write(at.join("text").join(name), lines(n)).unwrap();
+    }
+    let ended = sae(at, &format!("harvest --text text --tokens 900 {HOOK} --out data")).ok();
+    let found = documents_of(&at.join("data"));
+    let aside = found.iter().filter(|row| row.held_out).count();
+    assert!(aside > found.len() / 8 && aside < found.len() / 3, "{aside} of {} are held out", found.len());
+    assert!(found.iter().all(|row| row.source != "train-1.jsonl"));
+    assert!(ended.stderr.contains("1 file was not read: train-1.jsonl"), "{}", ended.stderr);
+    // The same rows from shards.
+    for i in 0..2 {
+        sae(at, &format!("harvest --text text --tokens 900 {HOOK} --shard {i}/2 --out parts")).ok();
+    }
+    sae(at, "harvest --merge --out parts").ok();
+    assert_eq!(rows(&at.join("parts")), rows(&at.join("data")));
+}

@@ -1,7 +1,7 @@
 //! The documents of a harvest as tokens, numbered, limited, and divided into training and held-out ones.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kernels::chance::{Purpose, generator, uniform};
 use storage::documents::DocumentRow;
@@ -80,6 +80,9 @@ impl<'a> TokenSource<'a> {
     pub fn remarks(&self) -> Vec<String> {
         let mut lines = self.documents.report().remarks();
         lines.extend(self.sequences.remarks());
+        if self.left == 0 {
+            lines.extend(not_reached(&self.documents.not_reached()));
+        }
         lines
     }
 
@@ -130,6 +133,17 @@ impl<'a> TokenSource<'a> {
             about: About { row, undecided },
         }
     }
+}
+
+/// A line about files that the limit on tokens left out.
+fn not_reached(files: &[&Path]) -> Option<String> {
+    const SHOWN: usize = 5;
+    let name = |file: &&Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let shown: Vec<String> = files.iter().take(SHOWN).map(name).collect();
+    let more = if files.len() > SHOWN { ", …" } else { "" };
+    let what = if files.len() == 1 { "1 file was".to_owned() } else { format!("{} files were", files.len()) };
+    (!files.is_empty())
+        .then(|| format!("--tokens was reached, and {what} not read: {}{more}", shown.join(", ")))
 }
 
 /// Whether a document that does not say whether it is held out is, when `share` of them are: depends on the seed and the

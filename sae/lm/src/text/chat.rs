@@ -53,6 +53,11 @@ impl Chat {
         })
     }
 
+    /// Bytes of all contents.
+    pub(super) fn bytes(&self) -> u64 {
+        self.messages().flat_map(|(_, texts)| texts).map(|text| text.len() as u64).sum()
+    }
+
     /// Where in `rendered` the contents of the messages of `roles` are.
     ///
     /// None if a content is not there as it was written, so that nobody could say which tokens are whose.

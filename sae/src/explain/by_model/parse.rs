@@ -4,6 +4,8 @@ use serde_json::Value;
 
 /// The longest explanation that is kept, in characters.
 const LONGEST: usize = 500;
+/// The longest line that is taken for an explanation where none is marked as such: small models go round in circles.
+const UNMARKED: usize = 200;
 /// Words that are taken of an answer.
 const WORDS: usize = 20;
 
@@ -12,7 +14,7 @@ fn said(text: &str) -> &str {
     text.rsplit("</think>").next().unwrap_or(text).trim()
 }
 
-/// The explanation: what follows the last `[EXPLANATION]:`, else the last line. `None` where nothing was said.
+/// The explanation: what follows the last `[EXPLANATION]:`, else the last line if it is short. `None` where nothing was said.
 pub fn explanation(text: &str) -> Option<String> {
     let text = said(text);
     let marked =
@@ -25,7 +27,7 @@ pub fn explanation(text: &str) -> Option<String> {
     };
     let line = match marked {
         Some(after) => lines(after).first().cloned(),
-        None => lines(text).last().cloned(),
+        None => lines(text).last().filter(|line| line.chars().count() <= UNMARKED).cloned(),
     }?;
     Some(line.chars().take(LONGEST).collect())
 }
@@ -95,6 +97,8 @@ mod tests {
         );
         assert_eq!(read(" \n "), None);
         assert_eq!(read("[EXPLANATION]:"), None);
+        // What SmolLM2-135M wrote.
+        assert_eq!(read(&"1) ".repeat(150)), None);
     }
 
     #[test]

@@ -44,14 +44,28 @@ const LARGE: usize = 1 << 20;
 
 /// All documents of some files and folders, read as they are asked for. Records without text are skipped and
 /// counted.
+///
+/// Files come in order of name. Where only so many tokens are wanted and names of files say which are held out, these and
+/// the others are read side by side, each as fast as it is long: otherwise `test.jsonl` alone would be read before
+/// `train.jsonl`.
 pub struct Documents {
     found: Found,
-    next: usize,
     options: TextOptions,
+    queues: Vec<Queue>,
+    report: Report,
+}
+
+/// Files that are read one after the other.
+struct Queue {
+    files: Vec<TextFile>,
+    next: usize,
     current: Option<(Records, Reading)>,
     /// Stretches of a long document.
     waiting: VecDeque<Document<Content>>,
-    report: Report,
+    /// Bytes of the files, and bytes of the documents that were given.
+    bytes: u64,
+    given: u64,
+    ended: bool,
 }
 
 impl std::fmt::Debug for Documents {
@@ -78,8 +92,13 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// As [`files`].
 pub fn documents(paths: &[PathBuf], options: &TextOptions) -> Result<Documents> {
     let found = files::find(paths)?;
-    let (current, waiting) = (None, VecDeque::new());
-    Ok(Documents { found, next: 0, options: options.clone(), current, waiting, report: Report::default() })
+    let held_out = |file: &&TextFile| file.held_out == Some(true);
+    let (aside, others): (Vec<_>, Vec<_>) = found.files.iter().cloned().partition(|file| held_out(&file));
+    let queues = match options.tokens {
+        Some(_) if !aside.is_empty() && !others.is_empty() => vec![Queue::new(others), Queue::new(aside)],
+        _ => vec![Queue::new(found.files.clone())],
+    };
+    Ok(Documents { found, options: options.clone(), queues, report: Report::default() })
 }
 
 /// The whole text of a file, decompressed, without a byte order mark.
@@ -159,36 +178,64 @@ impl Documents {
         std::iter::once(self.found.read_note()).chain(self.found.passed_over_note()).collect()
     }
 
-    /// Opens the next file; None after the last.
-    fn open_next(&mut self) -> Option<Result<()>> {
-        let file = self.found.files.get(self.next)?;
-        self.next += 1;
-        let alone = self.found.files.len() == 1;
-        Some(read(file, &self.options, alone, &mut self.report).map(|records| {
-            self.current = Some((records, Reading::default()));
-        }))
+    /// Files of which nothing was read so far.
+    pub fn not_reached(&self) -> Vec<&Path> {
+        self.queues
+            .iter()
+            .flat_map(|queue| &queue.files[queue.next..])
+            .map(|file| file.path.as_path())
+            .collect()
+    }
+
+    /// The queue that is furthest behind, by its share of what there is.
+    fn behind(&self) -> Option<usize> {
+        let share = |queue: &Queue| queue.given as f64 / queue.bytes.max(1) as f64;
+        let open = (0..self.queues.len()).filter(|i| !self.queues[*i].ended);
+        open.min_by(|a, b| share(&self.queues[*a]).total_cmp(&share(&self.queues[*b])))
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<Document<Content>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(at) = self.behind() {
+            let alone = self.found.files.len() == 1;
+            let last = self.queues.iter().filter(|queue| !queue.ended).count() == 1;
+            let next = self.queues[at].next((alone, last), &self.options, &mut self.report);
+            match next {
+                Some(next) => return Some(next),
+                None => self.queues[at].ended = true,
+            }
+        }
+        None
+    }
+}
+
+impl Queue {
+    fn new(files: Vec<TextFile>) -> Self {
+        let length = |file: &TextFile| std::fs::metadata(&file.path).map_or(0, |data| data.len());
+        let bytes = files.iter().map(length).sum();
+        Self { files, next: 0, current: None, waiting: VecDeque::new(), bytes, given: 0, ended: false }
     }
 
     /// At the end of a file: a file that was named and has no text is an error, one that was met in a folder
-    /// is listed.
-    fn close(&mut self, reading: Reading) -> Result<()> {
-        let file = &self.found.files[self.next - 1];
-        match reading.finish(file, &self.options) {
+    /// is listed. `last`: whether all other queues have ended.
+    fn close(&self, reading: Reading, last: bool, options: &TextOptions, report: &mut Report) -> Result<()> {
+        let file = &self.files[self.next - 1];
+        let last = last && self.next == self.files.len();
+        match reading.finish(file, options) {
             // The last file speaks for all of them if there was no text at all.
-            Some(error)
-                if file.named || (self.report.documents == 0 && self.next == self.found.files.len()) =>
-            {
-                Err(error)
-            }
+            Some(error) if file.named || (report.documents == 0 && last) => Err(error),
             Some(error) => {
-                self.report.files_without_text.push(error.to_string());
+                report.files_without_text.push(error.to_string());
                 Ok(())
             }
             None => Ok(()),
         }
     }
 
-    fn stretched(&mut self, document: Document<Content>) -> Document<Content> {
+    fn stretched(&mut self, document: Document<Content>, report: &mut Report) -> Document<Content> {
         let Document { name, source, domain, held_out, text: Content::Text(text) } = document else {
             return document;
         };
@@ -206,8 +253,8 @@ impl Documents {
                 text,
             });
         }
-        self.report.documents += self.waiting.len() as u64 - 1;
-        self.report.cut.push(format!("{name} is long and was cut into {} documents", self.waiting.len()));
+        report.documents += self.waiting.len() as u64 - 1;
+        report.cut.push(format!("{name} is long and was cut into {} documents", self.waiting.len()));
         // A text of more than LARGE bytes has a first stretch.
         self.waiting.pop_front().unwrap_or(Document {
             name,
@@ -217,39 +264,56 @@ impl Documents {
             text: Content::Text(text),
         })
     }
-}
 
-impl Iterator for Documents {
-    type Item = Result<Document<Content>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next document; `alone`: whether its file is the only one of the text.
+    fn next(
+        &mut self,
+        (alone, last): (bool, bool),
+        options: &TextOptions,
+        report: &mut Report,
+    ) -> Option<Result<Document<Content>>> {
         loop {
             if let Some(document) = self.waiting.pop_front() {
+                self.given += length(&document.text);
                 return Some(Ok(document));
             }
             let Some((records, reading)) = &mut self.current else {
-                match self.open_next()? {
-                    Ok(()) => continue,
+                let file = self.files.get(self.next)?;
+                self.next += 1;
+                match read(file, options, alone, report) {
+                    Ok(records) => self.current = Some((records, Reading::default())),
                     Err(error) => return Some(Err(error)),
                 }
+                continue;
             };
             match records.next() {
                 Some(Err(error)) => return Some(Err(error)),
                 Some(Ok(record)) => {
-                    let file = &self.found.files[self.next - 1];
-                    if let Some(document) = reading.document(record, file, &self.options, &mut self.report) {
-                        return Some(Ok(self.stretched(document)));
+                    let file = &self.files[self.next - 1];
+                    if let Some(document) = reading.document(record, file, options, report) {
+                        let document = self.stretched(document, report);
+                        self.given += length(&document.text);
+                        return Some(Ok(document));
                     }
                 }
                 None => {
                     if let Some((_, reading)) = self.current.take()
-                        && let Err(error) = self.close(reading)
+                        && let Err(error) = self.close(reading, last, options, report)
                     {
                         return Some(Err(error));
                     }
                 }
             }
         }
+    }
+}
+
+/// About how many bytes of a file a document is.
+fn length(content: &Content) -> u64 {
+    match content {
+        Content::Text(text) => text.len() as u64,
+        Content::Tokens(runs) => runs.iter().map(|run| 4 * run.len() as u64).sum(),
+        Content::Chat(chat) => chat.bytes(),
     }
 }
 

@@ -268,3 +268,32 @@ fn a_file_without_text_in_a_folder_is_listed_and_a_named_one_is_an_error() {
     assert_eq!((all.len(), report.files_without_text.len()), (1, 1));
     assert!(error(&config).to_string().contains("learning_rate"));
 }
+
+/// A limit on tokens must not be used up by `test.jsonl`, which comes first by name.
+#[test]
+fn with_a_limit_held_out_files_and_others_are_read_side_by_side() {
+    let folder = Folder::new();
+    let lines = |n: usize, what: &str| -> String {
+        (0..n).map(|i| format!("{{\"text\": \"{what} {i:03} of the same length\"}}\n")).collect()
+    };
+    folder.put("test.jsonl", lines(20, "aside"));
+    folder.put("train-b.jsonl", lines(100, "train"));
+    folder.put("train-a.jsonl", lines(80, "train"));
+    let options = TextOptions { tokens: Some(1), ..TextOptions::default() };
+    let mut all = documents(&[folder.0.path().to_owned()], &options).unwrap();
+    let of = |document: Result<Document<Content>>| {
+        let document = document.unwrap();
+        (document.source, document.held_out)
+    };
+    let first: Vec<_> = all.by_ref().take(50).map(of).collect();
+    let aside = first.iter().filter(|(_, held_out)| *held_out == Some(true)).count();
+    assert!((4..=6).contains(&aside), "a tenth of the text is held out, and {aside} of 50 documents");
+    assert!(first.iter().all(|(source, _)| source != "train-b.jsonl"), "in order of name");
+    assert_eq!(all.not_reached(), [folder.0.path().join("train-b.jsonl")]);
+    let rest: Vec<_> = all.by_ref().map(of).collect();
+    assert_eq!((first.len() + rest.len(), all.report().documents), (200, 200));
+    assert!(all.not_reached().is_empty());
+    // Without a limit all of the text is read anyway, in order of name.
+    let (whole, _) = read_texts(folder.0.path());
+    assert!(whole[..20].iter().all(|text| text.starts_with("aside")), "{whole:?}");
+}
