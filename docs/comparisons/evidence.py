@@ -32,7 +32,8 @@ for name, runs in groups.items():
         auc = [row["auc"] for row in probes if row["dictionary"] in runs and row["k"] == k]
         cells.append(shown(auc) if auc else "–")
     print(f"| {name} | " + " | ".join(cells) + " |")
-controls = dict.fromkeys(row["control"] for row in probes if row["control"])
-for control in controls:
-    auc = {row["k"]: row["auc"] for row in probes if row["control"] == control}
+# Trained controls are among the runs.
+computed = [row for row in probes if row["control"] and row["dictionary"] not in sys.argv]
+for control in dict.fromkeys(row["control"] for row in computed):
+    auc = {row["k"]: row["auc"] for row in computed if row["control"] == control}
     print(f"| *{control}* | – | " + " | ".join(f"{auc[k]:.3f}" if k in auc else "–" for k in ks) + " |")
