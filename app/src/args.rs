@@ -26,10 +26,12 @@ Usage: sae-app [PATH | ADDRESS]
             s3://BUCKET/PREFIX; to be read only, https://HOST/FOLDER,
             gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
   ADDRESS   a place in one: RUN#features, RUN#feature=123,
-            RUN#feature=123&example=4, RUN#map,
-            RUN#matching=NAME, RUN#curves, DATASET#documents,
-            DATASET#document=4, DATASET#document=4&token=40,
-            DATASET#experts, DATASET#expert=2:11 (layer 2, expert 11)
+            RUN#feature=123&example=4, RUN#claim=123, RUN#map, RUN#truth,
+            RUN#fields, RUN#matching=NAME, RUN#prompt, RUN#curves,
+            DATASET#documents, DATASET#document=4,
+            DATASET#document=4&token=40, DATASET#experts,
+            DATASET#expert=2:11 (layer 2, expert 11), GRAPH#graph,
+            PROBES#probes, MODEL#training
 
 Options:
   -h, --help      print this help

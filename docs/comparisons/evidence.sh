@@ -11,17 +11,15 @@ cd "$1"
 shift
 runs=("$@")
 [ ${#runs[@]} -gt 0 ] || for run in */run.json; do runs+=("$(dirname "$run")"); done
-kept=()
 for run in "${runs[@]}"; do
     # Codes of either sign have no index, and so no rules; probes read them.
-    kept+=("$run")
-    { [ -e "$run/rules.json" ] || [[ $run == abs-topk* ]]; } && continue
+    { [ -e "$run/rules.json" ] || [[ $(basename "$run") == abs-topk* ]]; } && continue
     "$sae" index "$run" --quiet >&2
     "$sae" explain "$run" --quiet --json >"$run/rules.json.new"
     mv "$run/rules.json.new" "$run/rules.json"
 done
 [ -z "${SETS:-}" ] || [ -e probes.json ] || {
-    "$sae" probe "${kept[@]}" --sets "$SETS" ${ONLY:+--only "$ONLY"} --out probes --json >probes.json.new
+    "$sae" probe "${runs[@]}" --sets "$SETS" ${ONLY:+--only "$ONLY"} --out probes --json >probes.json.new
     mv probes.json.new probes.json
 }
-python3 "$here/evidence.py" "${kept[@]}"
+python3 "$here/evidence.py" "${runs[@]}"

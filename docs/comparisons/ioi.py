@@ -1,4 +1,4 @@
-"""Prints the tables of docs/tasks.md from the folder that ioi.sh filled, one line for all seeds of a run."""
+"""Prints the table from the folder that ioi.sh filled, one line for all seeds of a run."""
 
 import json
 import pathlib
@@ -32,7 +32,7 @@ def cells(results):
     }
     edits = [(e["attribute"], e["k"]) for e in results[0]["edits"]]
     for attribute in dict.fromkeys(a for a, _ in edits):
-        for k in (0, 4, 16):
+        for k in (0, 1, 4, 16):
             found = [value(e["agreement"]) for r in results for e in r["edits"] if (e["attribute"], e["k"]) == (attribute, k)]
             columns[f"{attribute}, k = {k}"] = (found, 2)
     for attribute in attributes:

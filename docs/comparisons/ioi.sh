@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tables of docs/tasks.md: indirect-object identification with dictionaries that were trained on its prompts, and others that were not.
-# What is there is not made again; an interrupted harvest or sweep is resumed.
+# A table of a known task (docs/tasks.md): indirect-object identification with dictionaries that were trained on its prompts, and others that
+# were not. What is there is not made again; an interrupted harvest or sweep is resumed.
 #   ioi.sh MODEL HOOK OUT [RUN...]     RUN: dictionaries of other text at the same hook
 #                                      SAE=sae, POSITION=, PROMPTS=10000, TASK=ioi, MEASURED="600 100"
 set -euo pipefail

@@ -29,13 +29,7 @@ for run in sweep/*/; do
 done
 for run in "${runs[@]}"; do
     [ -e "$run/evaluation/core.json" ] || "$sae" evaluate "$run" --tokens "$evaluated" --quiet >&2
-    [ -e "$run/rules.json" ] && continue
-    "$sae" index "$run" --quiet >&2
-    "$sae" explain "$run" --quiet --json > "$run/rules.json.new"
-    mv "$run/rules.json.new" "$run/rules.json"
 done
-[ -z "${SETS:-}" ] || [ -e probes.json ] || {
-    "$sae" probe "${runs[@]}" --sets "$SETS" ${ONLY:+--only "$ONLY"} --out probes --json > probes.json.new
-    mv probes.json.new probes.json
-}
+# Its table has no column for what pruning does.
+SAE=$sae "$here/evidence.sh" . "${runs[@]}" >/dev/null
 python3 "$here/text_methods.py"

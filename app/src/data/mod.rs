@@ -59,6 +59,11 @@ pub use storage::experts::{AgainstRow, FeatureExpertRow, InformationRow, Special
 pub use storage::{Evaluation, Layered};
 pub use vocabulary::Vocabulary;
 
+/// A column of a log as a curve; none without a finite value.
+pub fn curve(column: &[Option<f32>]) -> Option<&[Option<f32>]> {
+    column.iter().flatten().any(|value| value.is_finite()).then_some(column)
+}
+
 pub use crate::words::Number;
 
 use crate::load::Problem;

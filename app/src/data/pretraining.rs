@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use serde_json::Value;
 use storage::pretraining::{self as files, Pretraining, PretrainingRow};
 
 use super::problem;
@@ -18,10 +19,16 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    /// An option's text, as the record has it.
-    pub fn option(&self, name: &str) -> Option<String> {
-        let value = self.record.as_ref()?.config.get(name)?;
-        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    /// All options that have a value, as the record has them.
+    pub fn options(&self) -> Vec<(&str, String)> {
+        let all = self.record.iter().flat_map(|record| &record.config);
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        all.filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.as_str(), text(value))).collect()
+    }
+
+    /// The kind of model.
+    pub fn architecture(&self) -> Option<&str> {
+        self.record.as_ref()?.config.get("architecture")?.as_str()
     }
 
     /// Bits per byte of held-out text, mean over domains.
@@ -39,63 +46,45 @@ pub struct TrainingLog {
     pub step: Vec<u64>,
     /// Document tokens trained on.
     pub tokens: Vec<u64>,
-    columns: [Vec<Option<f32>>; COLUMNS.len()],
-}
-
-/// A column of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogColumn {
     /// Cross-entropy, nats per token.
-    Loss,
-    /// Load-balancing loss.
-    Balance,
-    /// Monet: mean of −ln of the mean gate.
-    Uniformity,
-    /// Monet: mean of one less the largest gate.
-    Ambiguity,
-    /// Experts, or modules that are on, per token.
-    Experts,
-    /// Entropy of the router, nats.
-    Entropy,
-    /// Temperature of the gate or of the switches.
-    Temperature,
-    /// Norm of the gradient before it is clipped.
-    Gradient,
+    pub loss: Vec<Option<f32>>,
+    /// The gradient's norm before it is clipped.
+    pub gradient_norm: Vec<Option<f32>>,
     /// Learning rate.
-    Rate,
+    pub learning_rate: Vec<Option<f32>>,
     /// Document tokens per second.
-    Speed,
+    pub tokens_per_second: Vec<Option<f32>>,
+    /// Load-balancing loss.
+    pub balance: Vec<Option<f32>>,
+    /// Monet's uniformity loss.
+    pub uniformity: Vec<Option<f32>>,
+    /// Monet's ambiguity loss.
+    pub ambiguity: Vec<Option<f32>>,
+    /// Experts, or modules that are on, per token.
+    pub experts_per_token: Vec<Option<f32>>,
+    /// Entropy of the router, nats.
+    pub router_entropy: Vec<Option<f32>>,
+    /// Temperature of the gate or of the switches.
+    pub temperature: Vec<Option<f32>>,
 }
-
-type Column = fn(&PretrainingRow) -> Option<f32>;
-
-/// In the order of [`LogColumn`].
-const COLUMNS: [Column; 10] = [
-    |row| Some(row.loss),
-    |row| row.balance,
-    |row| row.uniformity,
-    |row| row.ambiguity,
-    |row| row.experts_per_token,
-    |row| row.router_entropy,
-    |row| row.temperature,
-    |row| Some(row.gradient_norm),
-    |row| Some(row.learning_rate),
-    |row| Some(row.tokens_per_second),
-];
 
 impl TrainingLog {
     fn new(rows: &[PretrainingRow]) -> Self {
+        let column = |of: fn(&PretrainingRow) -> Option<f32>| rows.iter().map(of).collect();
         Self {
             step: rows.iter().map(|row| row.step).collect(),
             tokens: rows.iter().map(|row| row.tokens).collect(),
-            columns: COLUMNS.map(|of| rows.iter().map(of).collect()),
+            loss: column(|row| Some(row.loss)),
+            gradient_norm: column(|row| Some(row.gradient_norm)),
+            learning_rate: column(|row| Some(row.learning_rate)),
+            tokens_per_second: column(|row| Some(row.tokens_per_second)),
+            balance: column(|row| row.balance),
+            uniformity: column(|row| row.uniformity),
+            ambiguity: column(|row| row.ambiguity),
+            experts_per_token: column(|row| row.experts_per_token),
+            router_entropy: column(|row| row.router_entropy),
+            temperature: column(|row| row.temperature),
         }
-    }
-
-    /// The values of a column that has at least one finite value.
-    pub fn curve(&self, column: LogColumn) -> Option<&[Option<f32>]> {
-        let values = &self.columns[column as usize];
-        values.iter().flatten().any(|value| value.is_finite()).then_some(values)
     }
 }
 
@@ -114,36 +103,4 @@ pub fn read_info(folder: &Path) -> Result<ModelInfo, Problem> {
 /// A log that cannot be read.
 pub fn read_log(folder: &Path) -> Result<TrainingLog, Problem> {
     files::read(folder).map(|rows| TrainingLog::new(&rows)).map_err(problem)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_those_that_they_are_called() {
-        let row = PretrainingRow {
-            step: 10,
-            tokens: 20,
-            loss: 1.0,
-            gradient_norm: 8.0,
-            learning_rate: 9.0,
-            tokens_per_second: 10.0,
-            balance: Some(2.0),
-            uniformity: None,
-            ambiguity: Some(4.0),
-            experts_per_token: Some(5.0),
-            router_entropy: Some(6.0),
-            temperature: Some(7.0),
-        };
-        let log = TrainingLog::new(&[row]);
-        let of = |column| log.curve(column).map(|values| values[0].unwrap());
-        use LogColumn::*;
-        let all =
-            [Loss, Balance, Uniformity, Ambiguity, Experts, Entropy, Temperature, Gradient, Rate, Speed];
-        let expected = [1.0, 2.0, 0.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0];
-        for (column, value) in all.into_iter().zip(expected) {
-            assert_eq!(of(column), (value > 0.0).then_some(value), "{column:?}");
-        }
-    }
 }

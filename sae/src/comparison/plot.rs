@@ -298,6 +298,27 @@ mod tests {
         assert!(picture.contains("first") && picture.contains("second"));
     }
 
+    /// With as many methods as there are, and every round of colours told apart by its marks.
+    #[test]
+    fn a_legend_lies_inside_its_picture() {
+        let curve = |i: usize| Curve { name: format!("method {i}"), points: vec![(i as f64, 1.0, 0.0)] };
+        let curves: Vec<Curve> = (0..30).map(curve).collect();
+        let picture = lines(&curves, "y").unwrap().unwrap();
+        let number = |line: &str, attribute: &str| -> f64 {
+            let (_, rest) = line.split_once(&format!(" {attribute}=\"")).unwrap();
+            rest.split('"').next().unwrap().parse().unwrap()
+        };
+        let height = number(&picture, "height");
+        // The name is the line after its element.
+        let all: Vec<&str> = picture.lines().collect();
+        let names = all.windows(2).filter(|pair| pair[1].starts_with("method "));
+        let places: Vec<f64> = names.map(|pair| number(pair[0], "y")).collect();
+        assert_eq!(places.len(), 30);
+        assert!(places.iter().all(|y| *y + 10.0 < height), "{places:?} of {height}");
+        let marks = |tag: &str| all.iter().filter(|line| line.starts_with(tag)).count();
+        assert_eq!((marks("<circle"), marks("<polygon")), (16, 16), "eight of each, and their keys");
+    }
+
     #[test]
     fn names_cannot_break_the_picture() {
         let row = Dot { name: "<a & b>".into(), least: 1.0, mean: 1.0, most: 1.0 };

@@ -66,7 +66,7 @@ pub struct TaskOptions {
     pub sites: bool,
     /// Also write the train prompts here, a JSON line each, for a harvest that a dictionary of this task is trained on.
     pub prompts: Option<PathBuf>,
-    /// Also measure random rows and the run's rows in a different order, each of which takes as long as the run.
+    /// Also measure random rows and the run's rows in a different order.
     pub controls: bool,
     /// Seed of the prompts and controls.
     pub seed: u64,

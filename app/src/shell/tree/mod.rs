@@ -372,12 +372,12 @@ fn show_model(ui: &mut Ui, model: &ModelEntry, here: Option<&Place>, actions: &m
                 Some(_) => (p.good, "complete"),
                 None => (p.warning, "not finished"),
             };
-            (dot, info.option("architecture").unwrap_or_default(), path)
+            (dot, info.architecture().unwrap_or_default(), path)
         }
-        Err(problem) => ((p.error, "cannot be opened"), String::new(), problem.to_string()),
+        Err(problem) => ((p.error, "cannot be opened"), "", problem.to_string()),
     };
     let name = &model.name;
-    let (label, dot, right) = (name.as_str(), Some(dot), right.as_str());
+    let (label, dot) = (name.as_str(), Some(dot));
     let shown = Line { label, name, right, dot, indent: 0.0, hover: &hover, signed: false };
     line::show(ui, &shown, here, Place::Model { model: model.path.clone() }, actions);
 }

@@ -12,8 +12,8 @@ use egui::{Frame, Margin, RichText, ScrollArea, Ui};
 
 use super::{Scene, View};
 use crate::address::Place;
-use crate::data::ModelEntry;
-use crate::data::pretraining::{self, LogColumn, ModelInfo, TrainingLog};
+use crate::data::pretraining::{self, ModelInfo, TrainingLog};
+use crate::data::{ModelEntry, curve};
 use crate::load::{Lane, Request, Workers};
 use crate::theme::{palette, space, tokens::size};
 use crate::widgets::charts::{self, Axis, Metric, Series};
@@ -24,52 +24,44 @@ use crate::widgets::{facts, format, notice};
 const SIDE: SidePanel = SidePanel { id: "model side", width: 340.0, range: (260.0, 600.0) };
 
 const METRICS: [Metric<TrainingLog>; 10] = [
+    Metric::new(|log: &TrainingLog| curve(&log.loss), "Cross-entropy", "Of the step's batch, nats per token"),
     Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Loss),
-        "Cross-entropy",
-        "Of the step's batch, nats per token",
-    ),
-    Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Balance),
+        |log: &TrainingLog| curve(&log.balance),
         "Load-balancing loss",
         "Mean over layers; 1 where experts are used alike",
     ),
     Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Uniformity),
+        |log: &TrainingLog| curve(&log.uniformity),
         "Uniformity loss",
         "Mean of −ln of a half's mean gate; ln √E where all halves are used alike",
     ),
     Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Ambiguity),
+        |log: &TrainingLog| curve(&log.ambiguity),
         "Ambiguity loss",
         "Mean of one less the largest gate",
     ),
     Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Experts),
+        |log: &TrainingLog| curve(&log.experts_per_token),
         "Experts per token",
         "Experts that run for a token, or modules that are on; mean over tokens and layers",
     ),
     Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Entropy),
+        |log: &TrainingLog| curve(&log.router_entropy),
         "Entropy of the router",
         "Nats, mean over tokens and layers; of a gate with its noise and temperature, of modules the sum of their \
          switches'",
     ),
     Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Temperature),
+        |log: &TrainingLog| curve(&log.temperature),
         "Temperature",
         "Of the gate while it is dense; of modules the mean over their switches",
     )
     .logarithmic(),
-    Metric::new(
-        |log: &TrainingLog| log.curve(LogColumn::Gradient),
-        "Gradient",
-        "Its norm before it is clipped",
-    )
-    .logarithmic(),
-    Metric::new(|log: &TrainingLog| log.curve(LogColumn::Rate), "Learning rate", "Learning rate of the step"),
+    Metric::new(|log: &TrainingLog| curve(&log.gradient_norm), "Gradient", "Its norm before it is clipped")
+        .logarithmic(),
+    Metric::new(|log: &TrainingLog| curve(&log.learning_rate), "Learning rate", "Learning rate of the step"),
     Metric::counted(
-        |log: &TrainingLog| log.curve(LogColumn::Speed),
+        |log: &TrainingLog| curve(&log.tokens_per_second),
         "Tokens per second",
         "Document tokens per second of the step",
     ),
@@ -166,12 +158,15 @@ fn about(info: &ModelInfo) -> String {
     };
     let result = &record.result;
     let parts = [
-        info.option("architecture"),
+        info.architecture().map(str::to_owned),
         Some(format!("{} parameters", format::count(result.parameters))),
         (result.active_parameters < result.parameters)
             .then(|| format!("a token meets {}", format::count(result.active_parameters))),
         Some(format!("{} tokens in {} steps", format::count(result.tokens), format::grouped(result.steps))),
-        info.bits_per_byte().map(|bits| format!("{bits:.3} bits per byte of held-out text")),
+        info.bits_per_byte().map(|bits| match result.held_out.len() {
+            1 => format!("{bits:.3} bits per byte of held-out text"),
+            domains => format!("{bits:.3} bits per byte of held-out text, mean over {domains} domains"),
+        }),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }

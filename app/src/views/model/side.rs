@@ -12,9 +12,6 @@ use crate::theme::{palette, space, tokens::size};
 use crate::views::Scene;
 use crate::widgets::{facts, format};
 
-/// Models that can be drawn next to each other: as many as there are colours.
-const MOST: usize = 8;
-
 /// All models of the folder; a tick draws the curves of a model with those of `own`.
 pub fn models(ui: &mut Ui, own: &Path, with: &mut Vec<PathBuf>, scene: &Scene<'_>) {
     let p = palette(ui);
@@ -29,7 +26,8 @@ pub fn models(ui: &mut Ui, own: &Path, with: &mut Vec<PathBuf>, scene: &Scene<'_
             std::iter::once(own).chain(with.iter().map(PathBuf::as_path)).position(|path| path == model.path);
         let mut drawn = place.is_some();
         ui.horizontal(|ui| {
-            let free = model.path != own && model.info.is_ok() && (drawn || with.len() + 1 < MOST);
+            // As many as there are colours.
+            let free = model.path != own && model.info.is_ok() && (drawn || with.len() + 1 < p.series.len());
             let name = RichText::new(&model.name);
             let tick = ui.add_enabled(free, egui::Checkbox::new(&mut drawn, name));
             let label = format!("Draw {}", model.name);
@@ -110,13 +108,9 @@ pub fn density(ui: &mut Ui, info: &ModelInfo) {
 
 /// All options of the training.
 pub fn options(ui: &mut Ui, info: &ModelInfo) {
-    let Some(record) = &info.record else { return };
-    facts::section(ui, "Options");
-    let rows: Vec<(&str, String)> = record
-        .config
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.as_str(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-        .collect();
-    facts::facts(ui, "options", rows.iter().map(|(name, value)| (*name, value.as_str())));
+    let rows = info.options();
+    if !rows.is_empty() {
+        facts::section(ui, "Options");
+        facts::facts(ui, "options", rows.iter().map(|(name, value)| (*name, value.as_str())));
+    }
 }

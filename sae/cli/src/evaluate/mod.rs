@@ -63,7 +63,7 @@ pub struct Command {
     /// With --task: exchange activations after every block too, to find hooks
     #[arg(long, requires = "task")]
     sites: bool,
-    /// With --task: leave out random rows and a permuted decoder; each takes as long as the run
+    /// With --task: leave out random rows and a permuted decoder
     #[arg(long, requires = "task")]
     no_controls: bool,
     /// With --task: also write the train prompts, to harvest a dataset of the task

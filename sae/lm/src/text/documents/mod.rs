@@ -92,8 +92,8 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// As [`files`].
 pub fn documents(paths: &[PathBuf], options: &TextOptions) -> Result<Documents> {
     let found = files::find(paths)?;
-    let held_out = |file: &&TextFile| file.held_out == Some(true);
-    let (aside, others): (Vec<_>, Vec<_>) = found.files.iter().cloned().partition(|file| held_out(&file));
+    let (aside, others): (Vec<_>, Vec<_>) =
+        found.files.iter().cloned().partition(|file| file.held_out == Some(true));
     let queues = match options.tokens {
         Some(_) if !aside.is_empty() && !others.is_empty() => vec![Queue::new(others), Queue::new(aside)],
         _ => vec![Queue::new(found.files.clone())],
