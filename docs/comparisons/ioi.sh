@@ -6,7 +6,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 sae=${SAE:-sae} task=${TASK:-ioi} read=(${MEASURED:-600 100})
-[ $# -ge 3 ] || { sed -n 2,6p "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n 2,5p "$0" >&2; exit 2; }
 model=$1 hook=$2 out=$3
 shift 3
 [ "$model" = default ] || model=$(realpath "$model")
