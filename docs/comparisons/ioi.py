@@ -1,21 +1,25 @@
-"""Prints the table from the folder that ioi.sh filled, one line for all seeds of a run."""
+"""Prints the table of a task from the runs that are named after it, one line for all seeds of a run."""
 
 import json
 import pathlib
+import sys
 
 from seeds import group, shown
 
 groups, others = {}, {}
-for path in sorted(pathlib.Path("found").glob("*-seed*.json")):
-    record = json.loads(path.read_text())
-    own = next(result for result in record["results"] if result["dictionary"] == "run")
-    groups.setdefault(group(path.stem), []).append(own)
-    # Controls of one dictionary are like those of the next: all count as repeats.
+for run in map(pathlib.Path, sys.argv[2:]):
+    record = json.loads((run / "evaluation" / f"task-{sys.argv[1]}.json").read_text())
+    kind = "of the task" if run.parent.name == "sweep" and not run.is_absolute() else "of other text"
     for result in record["results"]:
-        if result["dictionary"] != "run":
-            kind = path.stem.split("-")[0]
-            name = result["dictionary"] if result["dictionary"] == "supervised" else f"{kind}: {result['dictionary']}"
-            others.setdefault(name, []).append(result)
+        own = result["dictionary"] == "run"
+        # Controls of one dictionary are like those of the next: all count as repeats. The supervised one is the same for all.
+        name = f"{group(run.name)}, {kind}" if own else result["dictionary"]
+        if own:
+            groups.setdefault(name, []).append(result)
+        elif result["dictionary"] == "supervised":
+            others[name] = [result]
+        else:
+            others.setdefault(f"{name}, {kind}", []).append(result)
 
 
 def value(figure):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A table of a known task (docs/tasks.md): indirect-object identification with dictionaries that were trained on its prompts, and others that
-# were not. What is there is not made again; an interrupted harvest or sweep is resumed.
+# were not. What is there is not made again, RUN/evaluation/task-NAME.json included; an interrupted harvest or sweep is resumed.
 #   ioi.sh MODEL HOOK OUT [RUN...]     RUN: dictionaries of other text at the same hook
 #                                      SAE=sae, POSITION=, PROMPTS=10000, TASK=ioi, MEASURED="600 100"
 set -euo pipefail
@@ -14,14 +14,6 @@ general=()
 for run in "$@"; do general+=("$(realpath "$run")"); done
 mkdir -p "$out/found"
 cd "$out"
-
-measure() { # FILE RUN [OPTION...]
-    local file=found/$1.json run=$2
-    shift 2
-    [ -e "$file" ] && return
-    "$sae" evaluate "$run" --task "$task" --json --quiet --task-prompts "${read[@]}" "$@" >"$file.new"
-    mv "$file.new" "$file"
-}
 
 # Prompts are written by an evaluation, and that needs a dictionary at the hook: of a small harvest of these pages.
 if [ ! -e prompts.jsonl ]; then
@@ -37,13 +29,17 @@ if [ -e sweep/sweep.toml ]; then
 else
     "$sae" train --config "${CONFIG:-$here/ioi.toml}" --out sweep --quiet >&2
 fi
-where=(${POSITION:+--position "$POSITION"})
-# The floor is measured with topk alone: it is made from no dictionary, or by the order of its rows.
-floor() { case $(basename "$1") in topk-seed*) ;; *) echo --no-controls ;; esac }
-for run in sweep/*/; do
-    measure "task-$(basename "$run")" "$run" "${where[@]}" $(floor "$run")
+name=$(python3 -c 'import json; print(json.load(open("found/sites.json"))["task"])')
+
+# The model reads the prompts once for all dictionaries. The floor is measured with topk alone: it is made from no dictionary, or by the
+# order of its rows.
+runs=(sweep/*/run.json) with=() without=()
+runs=("${runs[@]%/run.json}" ${general[@]+"${general[@]}"})
+for run in "${runs[@]}"; do
+    [ -e "$run/evaluation/task-$name.json" ] && continue
+    case $(basename "$run") in topk-seed*) with+=("$run") ;; *) without+=("$run") ;; esac
 done
-for run in ${general[@]+"${general[@]}"}; do
-    measure "general-$(basename "$run")" "$run" "${where[@]}" $(floor "$run")
-done
-python3 "$here/ioi.py"
+measure() { "$sae" evaluate --task "$task" --task-prompts "${read[@]}" ${POSITION:+--position "$POSITION"} --quiet --json "$@" >/dev/null; }
+[ ${#with[@]} -eq 0 ] || measure "${with[@]}"
+[ ${#without[@]} -eq 0 ] || measure --no-controls "${without[@]}"
+python3 "$here/ioi.py" "$name" "${runs[@]}"

@@ -209,6 +209,15 @@ fn smollm2_identifies_indirect_objects() {
     };
     assert!(effect("last", "io") > 0.5 && effect("s 2", "io").abs() < 1e-3, "{json:#}");
     assert_eq!(json["results"].as_array().unwrap().len(), 4);
+    // Several at once: the first is what it is alone, and the ceiling is printed once.
+    sae(dir, "train --data data --d-sae 64 --k 4 --tokens 2000 --batch 128 --out narrow").ok();
+    let both = sae(dir, "evaluate topk narrow --task ioi --task-prompts 24 16 --json").ok().json();
+    assert_eq!(both["dictionaries"][0]["record"], json);
+    assert_eq!(both["dictionaries"][1]["source"], "narrow");
+    let shown = sae(dir, "evaluate topk narrow --task ioi --task-prompts 24 16 --no-controls").ok().stdout;
+    assert_eq!(shown.matches("supervised").count(), 1, "{shown}");
+    assert!(shown.contains("narrow") && shown.contains("topk"), "{shown}");
+    sae(dir, "evaluate topk narrow").refused(1, &["--task alone", "sae compare"]);
     let refused = sae(dir, "evaluate topk --task nothing.toml");
     refused.refused(1, &["nothing.toml"]);
 }

@@ -67,7 +67,7 @@ pub struct Command {
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     /// Make one dataset of the shards in --out
-    #[arg(long, conflicts_with_all = ["shard", "text", "text_column", "roles", "hooks", "routing", "gradients", "tokens"])]
+    #[arg(long, conflicts_with_all = ["shard", "text", "text_column", "roles", "bos", "hooks", "routing", "gradients", "tokens", "context_length", "dtype", "compute", "batch_rows", "held_out"])]
     merge: bool,
     /// Share of the documents to set aside where the text does not say which are held out
     #[arg(long, default_value_t = 0.05)]

@@ -16,69 +16,126 @@ use crate::{Progress, Result};
 /// Features that an edit may change.
 const EDITS: [usize; 4] = [1, 4, 16, 64];
 
-/// Everything that dictionaries are measured on, at one position.
+/// Everything that dictionaries are measured on, at one position: what the model says of it is asked once for all dictionaries.
 pub(super) struct Measure<'a> {
-    pub bench: &'a Bench<'a>,
+    bench: &'a Bench<'a>,
     pub maker: &'a Maker<'a>,
-    pub position: usize,
-    pub train: &'a [Prompt],
+    position: usize,
+    train: &'a [Prompt],
     pub test: &'a [Prompt],
-    pub clean: &'a [Prediction],
     /// Activations of the test prompts, `[test, d]`.
     pub own: Vec<f32>,
     /// Of the same with each attribute changed.
     pub changed: Vec<Vec<f32>>,
     /// Of the train prompts, `[train, d]`.
+    made_from: Vec<f32>,
+    clean: Vec<Prediction>,
+    /// With the mean of the train prompts in place.
+    ablated: Vec<f64>,
+    /// With each attribute's changed activations in place.
+    truths: Vec<Vec<Prediction>>,
+    supervised: Supervised,
+    /// Share of each attribute in the norms of the supervised directions.
+    norms: Vec<f64>,
+}
+
+/// What [`Measure::new`] takes: fields as there.
+pub(super) struct Activations {
+    pub own: Vec<f32>,
+    pub changed: Vec<Vec<f32>>,
     pub made_from: Vec<f32>,
 }
 
-impl Measure<'_> {
+impl<'a> Measure<'a> {
+    /// Asks the model what is the same for all dictionaries; `prompts` are those to learn from and those to measure on, which `bench`
+    /// has read.
+    ///
+    /// # Errors
+    /// What the model refuses; [`crate::Error::Stopped`].
+    pub fn new(
+        bench: &'a Bench<'a>,
+        maker: &'a Maker<'a>,
+        position: usize,
+        [train, test]: [&'a [Prompt]; 2],
+        (clean, activations): (Vec<Prediction>, Activations),
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let Activations { own, changed, made_from } = activations;
+        let values: Vec<&[usize]> = train.iter().map(|prompt| prompt.values.as_slice()).collect();
+        let sizes: Vec<usize> = maker.values.iter().map(Vec::len).collect();
+        let supervised = Supervised::new(&made_from, bench.width, &values, &sizes);
+        let norms = supervised.norms(&values);
+        let run = |put: &[f32]| bench.with(position, put, progress);
+        let ablated = differences(&run(&supervised.mean.repeat(test.len()))?);
+        let truths = changed.iter().map(|target| run(target)).collect::<Result<_>>()?;
+        Ok(Self {
+            bench,
+            maker,
+            position,
+            train,
+            test,
+            own,
+            changed,
+            made_from,
+            clean,
+            ablated,
+            truths,
+            supervised,
+            norms,
+        })
+    }
+
     /// Width of the activations.
     pub fn d(&self) -> usize {
         self.bench.width
     }
 
-    /// The results of `dictionary`, of the supervised one and, if `options` ask for them, of the controls.
+    /// The result of the supervised dictionary.
+    ///
+    /// # Errors
+    /// What the model refuses; [`crate::Error::Stopped`].
+    pub fn ceiling(&self, progress: &dyn Progress) -> Result<TaskResult> {
+        let ceiling = Ceiling { measure: self, supervised: &self.supervised };
+        let mut result = self.result(&ceiling, &[1], progress)?;
+        result.dictionary = "supervised".to_owned();
+        result.features = self.maker.values.iter().map(Vec::len).sum::<usize>() as u64;
+        result.l0 = self.maker.values.len() as f64;
+        Ok(result)
+    }
+
+    /// The results of `dictionary`, of the supervised one, which is `ceiling`, and, if `options` ask for them, of the controls.
     ///
     /// # Errors
     /// What the model refuses; [`crate::Error::Stopped`].
     pub fn all(
         &self,
         dictionary: &Dictionary,
+        ceiling: &TaskResult,
         options: &TaskOptions,
         progress: &mut dyn Progress,
     ) -> Result<Vec<TaskResult>> {
-        let values: Vec<&[usize]> = self.train.iter().map(|prompt| prompt.values.as_slice()).collect();
-        let sizes: Vec<usize> = self.maker.values.iter().map(Vec::len).collect();
-        let supervised = Supervised::new(&self.made_from, self.d(), &values, &sizes);
-        let norms = supervised.norms(&values);
         let codes = dictionary.encode(&self.own);
         let l0 = (codes.features.len() as f64 / self.test.len() as f64).round().max(1.0) as usize;
         let mut dictionaries = vec![("run", false, dictionary.clone())];
         if options.controls {
             let (made_from, d_sae) = (&self.made_from, dictionary.d_sae);
-            let random = controls::random_rows(&supervised.mean, made_from, d_sae, l0, options.seed);
+            let random = controls::random_rows(&self.supervised.mean, made_from, d_sae, l0, options.seed);
             let permuted = controls::permuted(dictionary, options.seed);
             dictionaries.extend([("random rows", true, random), ("permuted decoder", true, permuted)]);
         }
-        progress.begin("task", Some(dictionaries.len() as u64 + 1), "dictionaries");
+        progress.begin("task", Some(dictionaries.len() as u64), "dictionaries");
         let mut results = Vec::new();
         for (done, (name, control, dictionary)) in dictionaries.iter().enumerate() {
             let features = Features::new(self, dictionary);
-            let mut result = self.result(&features, &EDITS, &supervised.mean, progress)?;
+            let mut result = self.result(&features, &EDITS, progress)?;
             result.dictionary = (*name).to_owned();
             (result.control, result.features) = (*control, dictionary.d_sae as u64);
             result.l0 = features.own.features.len() as f64 / self.test.len() as f64;
-            result.labels = self.labels(dictionary, &features.own, &norms);
+            result.labels = self.labels(dictionary, &features.own, &self.norms);
             results.push(result);
             progress.advance(done as u64 + 1, "");
         }
-        let ceiling = Ceiling { measure: self, supervised: &supervised };
-        let mut result = self.result(&ceiling, &[1], &supervised.mean, progress)?;
-        result.dictionary = "supervised".to_owned();
-        result.features = sizes.iter().sum::<usize>() as u64;
-        result.l0 = sizes.len() as f64;
-        results.insert(1, result);
+        results.insert(1, ceiling.clone());
         progress.end(&format!("{} dictionaries", results.len()));
         Ok(results)
     }
@@ -87,18 +144,14 @@ impl Measure<'_> {
         &self,
         candidate: &dyn Candidate,
         edits: &[usize],
-        mean: &[f32],
         progress: &dyn Progress,
     ) -> Result<TaskResult> {
-        let rebuilt = candidate.reconstructions();
+        let (rebuilt, mean) = (candidate.reconstructions(), &self.supervised.mean);
         let errors: Vec<f32> =
             (0..self.own.len()).map(|i| mean[i % self.d()] + self.own[i] - rebuilt[i]).collect();
         let run = |put: &[f32]| self.bench.with(self.position, put, progress);
-        let differences =
-            |predictions: &[Prediction]| predictions.iter().map(|p| p.difference).collect::<Vec<f64>>();
-        let clean = differences(self.clean);
+        let clean = differences(&self.clean);
         let sufficient = differences(&run(&rebuilt)?);
-        let ablated = differences(&run(&mean.repeat(self.test.len()))?);
         let necessary = differences(&run(&errors)?);
         let mut result = TaskResult {
             dictionary: String::new(),
@@ -107,14 +160,13 @@ impl Measure<'_> {
             l0: 0.0,
             fve: self.fve(&rebuilt),
             sufficiency: figures::of_means([&sufficient, &clean], |[with, without]| with / without),
-            necessity: figures::of_means([&ablated, &necessary, &clean], |[mean, error, clean]| {
+            necessity: figures::of_means([&self.ablated, &necessary, &clean], |[mean, error, clean]| {
                 1.0 - (mean - error).abs() / (mean - clean).abs()
             }),
             edits: Vec::new(),
             labels: Vec::new(),
         };
-        for (attribute, target) in self.changed.iter().enumerate() {
-            let truth = run(target)?;
+        for (attribute, (target, truth)) in self.changed.iter().zip(&self.truths).enumerate() {
             for &k in std::iter::once(&0).chain(edits) {
                 let put: Vec<f32> = match k {
                     0 => self.own.clone(),
@@ -122,8 +174,8 @@ impl Measure<'_> {
                         (0..self.test.len()).flat_map(|prompt| candidate.edit(prompt, attribute, k)).collect()
                     }
                 };
-                let found = if k == 0 { self.clean.to_vec() } else { run(&put)? };
-                let same = found.iter().zip(&truth).filter(|(a, b)| a.best == b.best).count();
+                let found = if k == 0 { self.clean.clone() } else { run(&put)? };
+                let same = found.iter().zip(truth).filter(|(a, b)| a.best == b.best).count();
                 result.edits.push(TaskEdit {
                     attribute: self.maker.attributes[attribute].clone(),
                     k: k as u32,
@@ -186,4 +238,8 @@ impl Measure<'_> {
         };
         (0..self.maker.attributes.len()).map(one).collect()
     }
+}
+
+fn differences(predictions: &[Prediction]) -> Vec<f64> {
+    predictions.iter().map(|p| p.difference).collect()
 }

@@ -40,8 +40,9 @@ pub use storage::task::TaskRecord;
 
 use bench::{Bench, Prediction};
 use lm::model::{Hook, LanguageModel, Site};
-use measure::Measure;
+use measure::{Activations, Measure};
 use prompts::{Maker, Prompt, Split};
+use storage::Manifest;
 use storage::task::{FORMAT, TaskSite, VERSION};
 
 use crate::rows::{ModelChoice, Subject, load_model};
@@ -96,19 +97,31 @@ impl TaskOptions {
 /// A file that is not a task; a transcoder; a dictionary, dataset or model that cannot be read or do not belong together; a model whose
 /// tokenizer cuts the task's values; a position that is not there; [`Error::Stopped`].
 pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> Result<TaskRecord> {
+    Ok(run_all(&[path.to_owned()], options, progress)?.remove(0))
+}
+
+/// Evaluates several dictionaries of one hook on a task, as [`run`] does each: the model reads the prompts once for all of them. Every
+/// result is kept when it is there.
+///
+/// # Errors
+/// As [`run`]; no path at all; dictionaries of different hooks or models.
+pub fn run_all(
+    paths: &[PathBuf],
+    options: &TaskOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<TaskRecord>> {
     if options.train < 2 || options.test < 2 {
         return Err(Error::request(
             "a task needs two prompts or more to learn from, and two to be measured on",
         ));
     }
+    let first = paths.first().ok_or_else(|| Error::request("a task needs a dictionary to be measured"))?;
     let file = TaskFile::open(&options.task)?;
-    let subject = Subject::open(path, options.data.as_deref())?;
-    let dictionary = &subject.dictionary;
-    dictionary.needs_its_input("a task")?;
-    if dictionary.target.is_some() {
-        return Err(Error::request("a transcoder is not evaluated on tasks; give a dictionary"));
-    }
+    let subject = Subject::open(first, options.data.as_deref())?;
     let manifest = subject.dataset.manifest();
+    for path in paths {
+        fits(path, first, manifest, &Subject::open(path, options.data.as_deref())?)?;
+    }
     let model = load_model(&options.model, manifest)?.ok_or_else(|| {
         Error::request("a task is a model's, and there is no model")
             .with_remedy("name the model with --model")
@@ -117,14 +130,15 @@ pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> R
     let maker = Maker::new(&file, model.tokenizer(), options.seed)?;
     let (train, test) = prompts(&maker, &file, options, progress)?;
     let bench = Bench::new(&model, hook, &test, progress)?;
-    if bench.width != dictionary.d_in {
+    if bench.width != subject.dictionary.d_in {
         return Err(Error::request(format!(
             "{hook} of this model has width {}, the dictionary takes {}",
-            bench.width, dictionary.d_in
+            bench.width, subject.dictionary.d_in
         )));
     }
     let clean = bench.clean(progress)?;
     let accuracy = accuracy(&clean, progress);
+    let logit_difference = clean.iter().map(|p| p.difference).sum::<f64>() / clean.len() as f64;
     let mut sites = Vec::new();
     for hook in wanted(&model, hook, options.sites) {
         sites.extend(patched(&model, hook, &maker, &test, progress)?);
@@ -133,38 +147,63 @@ pub fn run(path: &Path, options: &TaskOptions, progress: &mut dyn Progress) -> R
     let changed = changed(&maker, &test)?;
     let changed =
         changed.iter().map(|prompts| Bench::new(&model, hook, prompts, progress)?.activations(position));
-    let measure = Measure {
-        maker: &maker,
-        position,
-        clean: &clean,
+    let activations = Activations {
         own: bench.activations(position)?,
         changed: changed.collect::<Result<_>>()?,
         made_from: Bench::new(&model, hook, &train, progress)?.activations(position)?,
-        bench: &bench,
-        train: &train,
-        test: &test,
     };
-    let record = TaskRecord {
-        format: FORMAT.to_owned(),
-        version: VERSION,
-        task: file.name.clone(),
-        model: model.id().to_owned(),
-        model_sha256: model.sha256().to_owned(),
-        hook: hook.to_string(),
-        dictionary_sha256: subject.dictionary_sha256.clone(),
-        seed: options.seed,
-        train_prompts: train.len() as u64,
-        test_prompts: test.len() as u64,
-        accuracy,
-        logit_difference: clean.iter().map(|p| p.difference).sum::<f64>() / clean.len() as f64,
-        position: maker.positions[position].clone(),
-        sites,
-        results: measure.all(dictionary, options, progress)?,
-    };
-    if subject.is_run {
-        record.write(path)?;
+    let measure = Measure::new(&bench, &maker, position, [&train, &test], (clean, activations), progress)?;
+    let ceiling = measure.ceiling(progress)?;
+    let mut records = Vec::new();
+    for path in paths {
+        let subject = Subject::open(path, options.data.as_deref())?;
+        let record = TaskRecord {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            task: file.name.clone(),
+            model: model.id().to_owned(),
+            model_sha256: model.sha256().to_owned(),
+            hook: hook.to_string(),
+            dictionary_sha256: subject.dictionary_sha256.clone(),
+            seed: options.seed,
+            train_prompts: train.len() as u64,
+            test_prompts: test.len() as u64,
+            accuracy,
+            logit_difference,
+            position: maker.positions[position].clone(),
+            sites: sites.clone(),
+            results: measure.all(&subject.dictionary, &ceiling, options, progress)?,
+        };
+        if subject.is_run {
+            record.write(path)?;
+        }
+        records.push(record);
     }
-    Ok(record)
+    Ok(records)
+}
+
+/// That a dictionary can be measured on a task, next to the first of them.
+fn fits(path: &Path, first: &Path, manifest: &Manifest, subject: &Subject) -> Result<()> {
+    let dictionary = &subject.dictionary;
+    dictionary.needs_its_input("a task")?;
+    if dictionary.target.is_some() {
+        return Err(Error::request("a transcoder is not evaluated on tasks; give a dictionary"));
+    }
+    let about = |manifest: &Manifest| {
+        (manifest.hook.clone().unwrap_or_default(), manifest.model.sha256.clone(), manifest.d_model)
+    };
+    let (one, other) = (about(manifest), about(subject.dataset.manifest()));
+    if one != other {
+        return Err(Error::request(format!(
+            "{} is of {} and {} is of {}, not of the same hook of the same model",
+            first.display(),
+            one.0,
+            path.display(),
+            other.0
+        ))
+        .with_remedy("evaluate them in commands of their own"));
+    }
+    Ok(())
 }
 
 /// The prompts to learn from and to measure on; the former are also written where that is asked for.

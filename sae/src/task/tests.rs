@@ -110,11 +110,39 @@ fn a_dictionary_is_measured_next_to_its_ceiling_and_controls() {
     assert_eq!(all.sites, record.sites);
     let alone = run(&path, &TaskOptions { controls: false, ..options.clone() }, &mut Quiet).unwrap();
     assert_eq!(alone.results, record.results[..2], "what is measured without controls is the same");
+    // Several at once are what each is alone, and are kept.
+    let other = fixture::run(&folder.path().join("other"), &fixture::components(d), &data);
+    about.write(&other).unwrap();
+    let several = run_all(&[path.clone(), other.clone()], &options, &mut Quiet).unwrap();
+    assert_eq!(several[0], record);
+    assert_eq!(several[1], run(&other, &options, &mut Quiet).unwrap());
+    let kept = TaskRecord::read(&other, "small").unwrap();
+    assert_eq!(kept.dictionary_sha256, several[1].dictionary_sha256);
+    assert_ne!(several[1].results[0], record.results[0]);
+    elsewhere_is_refused(folder.path(), &path, &options);
     let permuted = &record.results[3];
     assert!(permuted.fve.unwrap() < 0.5 && permuted.control && !own.control);
     let wrong = TaskOptions { position: Some("c 1".into()), ..options };
     let error = run(&path, &wrong, &mut Quiet).unwrap_err().to_string();
     assert!(error.contains("`c 1`") && error.contains("b 2"), "{error}");
+}
+
+/// A dictionary of a different hook is not measured next to others.
+fn elsewhere_is_refused(folder: &Path, run: &Path, options: &TaskOptions) {
+    let texts = fixture::texts(&[8, 8, 8], 60, 1);
+    let mut header = fixture::header(4);
+    header.hook = Some("blocks.1.hook_resid_post".into());
+    let data = folder.join("elsewhere-data");
+    fixture::dataset(&data, header, &texts, &[0.0; 24 * 4], 1);
+    let elsewhere = fixture::run(&folder.join("elsewhere"), &fixture::components(4), &data);
+    let mut about = storage::RunRecord::read(&elsewhere).unwrap();
+    about.hook = "blocks.1.hook_resid_post".into();
+    about.write(&elsewhere).unwrap();
+    let error = run_all(&[run.to_owned(), elsewhere], options, &mut Quiet).unwrap_err().to_string();
+    assert!(
+        error.contains("blocks.2.hook_resid_post") && error.contains("blocks.1.hook_resid_post"),
+        "{error}"
+    );
 }
 
 /// The file again, as a user would write it.

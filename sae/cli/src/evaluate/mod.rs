@@ -14,19 +14,20 @@ use sae::dictionary::recode::Coding;
 use sae::evaluate::{self, EvaluateOptions, Evaluation, Extras, TogetherEvaluation};
 use sae::task::TaskOptions;
 use sae::trace::Transcoders;
-use sae::{Result, saebench};
+use sae::{Error, Result, saebench};
 use storage::cett::{CettRecord, CettSparsity};
 
 /// Measure a dictionary on held-out documents: reconstruction, and the model's loss with it spliced in
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --recode pursuit\n  sae evaluate topk --cett\n  sae evaluate topk --task ioi\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n  sae evaluate clt      # a cross-layer transcoder: every layer, and all of them in place\n\n\
+    after_help = "Examples:\n  sae evaluate topk --json\n  sae evaluate topk --recode pursuit\n  sae evaluate topk --cett\n  sae evaluate topk mutual --task ioi\n  sae evaluate topk --saebench results --probes probes\n  sae evaluate gpt2-res/blocks.5.hook_resid_pre --data data\n  sae evaluate clt      # a cross-layer transcoder: every layer, and all of them in place\n\n\
                   Of a run the numbers are kept in RUN/evaluation; of a dictionary of a different program they are only printed."
 )]
 pub struct Command {
-    /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub
-    #[arg(value_name = "SOURCE")]
-    run: String,
+    /// A run, or a dictionary of a different program: a folder, a file, or OWNER/NAME[@REVISION][/PATH] of the hub. With --task also
+    /// several of one hook, for which the model reads the prompts once
+    #[arg(value_name = "SOURCE", required = true)]
+    runs: Vec<String>,
     #[command(flatten)]
     inputs: RunInputs,
     /// Also principal components with as many numbers per token
@@ -209,11 +210,16 @@ impl Command {
     /// A dictionary, dataset or model that cannot be found or read, or that do not belong together; an
     /// interruption.
     pub fn run(self, session: &mut Session) -> Result<Output> {
-        let run = session.source(&self.run)?;
         if let Some(name) = &self.task {
-            let options = self.task_options(name, session)?;
-            return Ok(task::output(&sae::task::run(&run, &options, &mut session.progress)?));
+            return self.task(name, session);
         }
+        let run = match self.runs.as_slice() {
+            [run] => session.source(run)?,
+            _ => {
+                return Err(Error::request("several dictionaries at once are evaluated with --task alone")
+                    .with_remedy("evaluate them one at a time, or side by side with `sae compare`"));
+            }
+        };
         let options = EvaluateOptions {
             model: self.inputs.model.choice(session)?,
             compute: self.compute,
@@ -253,6 +259,15 @@ impl Command {
         Ok(output)
     }
 
+    /// On a task whose attributes are known.
+    fn task(&self, name: &str, session: &mut Session) -> Result<Output> {
+        let options = self.task_options(name, session)?;
+        let paths = self.runs.iter().map(|run| session.source(run)).collect::<Result<Vec<_>>>()?;
+        let records = sae::task::run_all(&paths, &options, &mut session.progress)?;
+        let named: Vec<_> = self.runs.iter().map(String::as_str).zip(records).collect();
+        Ok(task::output(&named))
+    }
+
     fn task_options(&self, name: &str, session: &mut Session) -> Result<TaskOptions> {
         let plain = TaskOptions::new(name);
         let [train, test] = match self.task_prompts.as_deref() {
@@ -280,7 +295,7 @@ impl Command {
         options: &EvaluateOptions,
         session: &mut Session,
     ) -> Result<TogetherEvaluation> {
-        let all = std::iter::once(&self.run).chain(&self.together);
+        let all = self.runs.iter().chain(&self.together);
         let opened = all.map(|name| Ok((session.source(name)?, session.open_dictionary(name)?)));
         let transcoders = Transcoders::new(opened.collect::<Result<Vec<_>>>()?)?;
         let data = evaluate::data_of(run, options.data.as_deref())?;

@@ -5,9 +5,37 @@ use std::collections::BTreeMap;
 use super::super::Output;
 use storage::task::{TaskFigure, TaskRecord, TaskResult};
 
-/// What is printed.
-pub(super) fn output(record: &TaskRecord) -> Output {
-    let mut output = Output::new(serde_json::json!(record));
+/// What is printed of dictionaries, each with the name that the user gave it; what is the same for all, once.
+pub(super) fn output(records: &[(&str, TaskRecord)]) -> Output {
+    let mut output = Output::new(match records {
+        [(_, record)] => serde_json::json!(record),
+        all => {
+            let named = |(source, record): &(&str, TaskRecord)| serde_json::json!({ "source": source, "record": record });
+            serde_json::json!({ "dictionaries": all.iter().map(named).collect::<Vec<_>>() })
+        }
+    });
+    for (i, (source, record)) in records.iter().enumerate() {
+        if i == 0 {
+            head(record, &mut output);
+        }
+        for result in record.results.iter().filter(|result| i == 0 || result.dictionary != SUPERVISED) {
+            let of_it = match (records.len(), result.dictionary.as_str()) {
+                (1, name) | (_, name @ SUPERVISED) => name.to_owned(),
+                (_, OWN) => (*source).to_owned(),
+                (_, name) => format!("{source}: {name}"),
+            };
+            dictionary(&of_it, result, &mut output);
+        }
+    }
+    output
+}
+
+/// The names of results that are treated differently from others.
+const OWN: &str = "run";
+const SUPERVISED: &str = "supervised";
+
+/// What was asked, of which model, and where it was looked at.
+fn head(record: &TaskRecord, output: &mut Output) {
     output.row(
         "task",
         format!(
@@ -24,40 +52,40 @@ pub(super) fn output(record: &TaskRecord) -> Output {
             record.logit_difference
         ),
     );
-    sites(record, &mut output);
+    sites(record, output);
     output.row("looked at", format!("{}, position {}", record.hook, record.position));
-    for result in &record.results {
-        let mark = if result.control { " (control)" } else { "" };
+}
+
+/// What was measured of one dictionary.
+fn dictionary(name: &str, result: &TaskResult, output: &mut Output) {
+    let mark = if result.control { " (control)" } else { "" };
+    output.row(
+        &format!("{name}{mark}"),
+        format!(
+            "{} features, L0 {:.1}, FVE {}",
+            result.features,
+            result.l0,
+            result.fve.map_or_else(|| "–".to_owned(), |fve| format!("{fve:.4}"))
+        ),
+    );
+    let optional = |of: &Option<TaskFigure>| of.as_ref().map_or_else(|| "–".to_owned(), figure);
+    output.row("  sufficiency", optional(&result.sufficiency));
+    output.row("  necessity", optional(&result.necessity));
+    edits(result, output);
+    for labels in &result.labels {
+        let split =
+            labels.split.map_or_else(|| "none has a part".to_owned(), |n| format!("{n:.1} parts per value"));
         output.row(
-            &format!("{}{mark}", result.dictionary),
+            &format!("  told: {}", labels.attribute),
             format!(
-                "{} features, L0 {:.1}, FVE {}",
-                result.features,
-                result.l0,
-                result.fve.map_or_else(|| "–".to_owned(), |fve| format!("{fve:.4}"))
+                "{} of {} values by one feature, mean F1 {:.3}, {split}, {:.1} % of the norms",
+                labels.told,
+                labels.values,
+                labels.f1,
+                100.0 * labels.norm
             ),
         );
-        let optional = |of: &Option<TaskFigure>| of.as_ref().map_or_else(|| "–".to_owned(), figure);
-        output.row("  sufficiency", optional(&result.sufficiency));
-        output.row("  necessity", optional(&result.necessity));
-        edits(result, &mut output);
-        for labels in &result.labels {
-            let split = labels
-                .split
-                .map_or_else(|| "none has a part".to_owned(), |n| format!("{n:.1} parts per value"));
-            output.row(
-                &format!("  told: {}", labels.attribute),
-                format!(
-                    "{} of {} values by one feature, mean F1 {:.3}, {split}, {:.1} % of the norms",
-                    labels.told,
-                    labels.values,
-                    labels.f1,
-                    100.0 * labels.norm
-                ),
-            );
-        }
     }
-    output
 }
 
 /// A line per hook: the effects of every attribute at every position.
