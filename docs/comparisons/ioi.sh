@@ -31,12 +31,22 @@ else
 fi
 name=$(python3 -c 'import json; print(json.load(open("found/sites.json"))["task"])')
 
+# Whether a run was measured on this task already, at the position that is asked for.
+measured() {
+    python3 - "$1/evaluation/task-$name.json" "${POSITION:-}" <<'PYTHON'
+import json, pathlib, sys
+
+file, position = pathlib.Path(sys.argv[1]), sys.argv[2]
+sys.exit(not file.exists() or (position != "" and json.loads(file.read_text())["position"] != position))
+PYTHON
+}
+
 # The model reads the prompts once for all dictionaries. The floor is measured with topk alone: it is made from no dictionary, or by the
 # order of its rows.
 runs=(sweep/*/run.json) with=() without=()
 runs=("${runs[@]%/run.json}" ${general[@]+"${general[@]}"})
 for run in "${runs[@]}"; do
-    [ -e "$run/evaluation/task-$name.json" ] && continue
+    measured "$run" && continue
     case $(basename "$run") in topk-seed*) with+=("$run") ;; *) without+=("$run") ;; esac
 done
 measure() { "$sae" evaluate --task "$task" --task-prompts "${read[@]}" ${POSITION:+--position "$POSITION"} --quiet --json "$@" >/dev/null; }

@@ -4,7 +4,8 @@
 //! hundred at most: so units whose activation is hardly ever 0 (GELU, SiLU) are put to the same question as those of
 //! ReLU. A rule, a set of tokens, is made from one set of documents and its F1 measured on another. Of an expert the
 //! tokens that chose it count. The value of a unit is that after the activation (and the gate), times the weight of
-//! its expert, without its sign.
+//! its expert, without its sign. Monet's experts share the units of their halves: these are numbered through the layer,
+//! and weighed by what their half is.
 
 mod strongest;
 #[cfg(test)]
@@ -93,7 +94,7 @@ pub fn units(
     let drawn = draw(model, documents, options)?;
     let held_out = drawn.held_out;
     let most = (options.tokens / 2).div_ceil(ONE_IN).max(1) as usize;
-    let mut watch = Watch::new(most);
+    let mut watch = Watch::new(model, most)?;
     let total: usize = drawn.texts.iter().map(|(_, tokens, _)| tokens.len()).sum();
     let measured: BTreeMap<u32, bool> = drawn.texts.iter().map(|(id, _, side)| (*id, *side)).collect();
     let layers = model.config().num_hidden_layers;

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 
 use crate::Result;
-use lm::model::{Hook, Neurons, Routing, Tap};
+use lm::model::{Hook, LanguageModel, MonetExperts, Neurons, Routing, Site, Tap};
 use lm::text::Contexts;
 
 /// The largest values of one unit on one side, in bounded memory.
@@ -68,18 +69,52 @@ pub struct Watch {
     pub units: BTreeMap<Place, Vec<[Strongest; 2]>>,
     /// Tokens that chose each expert.
     pub experts: BTreeMap<(usize, u32), [Vec<u32>; 2]>,
+    /// Of layers whose experts are Monet's: the weights of their halves, whose units no expert has for itself.
+    monet: BTreeMap<usize, MonetExperts>,
+    /// What goes into such a layer.
+    input: Vec<f32>,
 }
 
 impl Watch {
-    /// A unit fires at `most` tokens of a side at most.
-    pub fn new(most: usize) -> Self {
-        Self {
+    /// Of `model`; a unit fires at `most` tokens of a side at most.
+    ///
+    /// # Errors
+    /// Weights of Monet's experts that cannot be copied.
+    pub fn new(model: &LanguageModel, most: usize) -> Result<Self> {
+        let layers = 0..model.config().num_hidden_layers;
+        let monet = layers.filter_map(|layer| {
+            model.decoder().monet_experts(layer).transpose().map(|experts| Ok((layer, experts?)))
+        });
+        Ok(Self {
+            monet: monet.collect::<Result<_>>()?,
+            input: Vec::new(),
             most,
             at: Vec::new(),
             sides: [Side::default(), Side::default()],
             units: BTreeMap::new(),
             experts: BTreeMap::new(),
+        })
+    }
+
+    /// Counts the units of Monet's halves, whose numbers are those of [`MonetExperts::strengths`].
+    fn halves(&mut self, routing: &Routing) -> Result<()> {
+        let Some(monet) = self.monet.get(&routing.layer) else { return Ok(()) };
+        let (tokens, width) = routing.probabilities.dims2()?;
+        let gates: Vec<f32> = routing.probabilities.flatten_all()?.to_vec1()?;
+        let d = self.input.len() / tokens.max(1);
+        let of =
+            |t: usize| monet.strengths(&self.input[t * d..(t + 1) * d], &gates[t * width..(t + 1) * width]);
+        let found: Vec<Vec<(u32, f32)>> =
+            self.at.par_iter().enumerate().map(|(t, at)| at.map_or_else(Vec::new, |_| of(t))).collect();
+        let units = self.units.entry((routing.layer, None));
+        let units = units.or_insert_with(|| vec![Default::default(); monet.hidden_units()]);
+        for (at, found) in self.at.iter().zip(found) {
+            let Some((side, t)) = *at else { continue };
+            for (unit, strength) in found {
+                units[unit as usize][side].add(strength.abs(), t, self.most);
+            }
         }
+        Ok(())
     }
 
     /// Takes the tokens of the batch that the model runs on next; `measured` says of which side documents are.
@@ -99,11 +134,12 @@ impl Watch {
 }
 
 impl Tap for Watch {
-    fn wants(&self, _: &Hook) -> bool {
-        false
+    fn wants(&self, hook: &Hook) -> bool {
+        hook.site == Site::MlpIn && self.monet.contains_key(&hook.layer)
     }
 
-    fn at(&mut self, _: &Hook, _: &Tensor) -> Result<Option<Tensor>> {
+    fn at(&mut self, _: &Hook, value: &Tensor) -> Result<Option<Tensor>> {
+        self.input = value.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         Ok(None)
     }
 
@@ -115,7 +151,7 @@ impl Tap for Watch {
                 of[side].push(t_of_side);
             }
         }
-        Ok(())
+        self.halves(routing)
     }
 
     fn wants_neurons(&self) -> bool {

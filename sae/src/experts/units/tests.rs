@@ -143,6 +143,126 @@ fn a_unit_and_its_expert_by_hand() {
     assert_eq!(layer.units_ruled, of_layer.iter().filter(|f| **f >= 0.8).count() as u64);
 }
 
+/// Monet's layers as the paper defines them, from the weights in the file: strengths of all units at one token after another.
+struct Halves {
+    weights: std::collections::HashMap<String, candle_core::Tensor>,
+    vertical: bool,
+    input: Vec<Vec<f32>>,
+    /// By unit, over all tokens of the batches so far.
+    strengths: Vec<Vec<f32>>,
+}
+
+const SIDE: usize = 4;
+const WIDTH: usize = 6;
+
+impl Tap for Halves {
+    fn wants(&self, hook: &Hook) -> bool {
+        hook.layer == 1 && hook.site == lm::model::Site::MlpIn
+    }
+
+    fn at(&mut self, _: &Hook, value: &candle_core::Tensor) -> Result<Option<candle_core::Tensor>> {
+        self.input = value.flatten_to(1)?.to_vec2()?;
+        Ok(None)
+    }
+
+    fn routing(&mut self, routing: &Routing) -> Result<()> {
+        if routing.layer != 1 {
+            return Ok(());
+        }
+        let gates: Vec<Vec<f32>> = routing.probabilities.to_vec2()?;
+        let heads = gates[0].len() / (2 * SIDE);
+        let sets: &[&str] = if self.vertical { &["u1", "u2"] } else { &["u"] };
+        let mut unit = 0;
+        for (set, name) in sets.iter().enumerate() {
+            let of = |part: &str| &self.weights[&format!("model.layers.1.moe.{name}.{part}")];
+            let (w, bias): (Vec<Vec<f32>>, Vec<f32>) = (of("weight").to_vec2()?, of("bias").to_vec1()?);
+            for (row, (w, bias)) in w.iter().zip(&bias).enumerate() {
+                let half = row / (w_rows(sets) / SIDE);
+                for (x, gates) in self.input.iter().zip(&gates) {
+                    let z = w.iter().zip(x).map(|(w, x)| f64::from(w * x)).sum::<f64>() + f64::from(*bias);
+                    let squared = z.max(0.0).powi(2);
+                    let gate = |head: usize| f64::from(gates[set * heads * SIDE + head * SIDE + half]);
+                    let weight: f64 = (0..heads).map(gate).sum();
+                    self.strengths[unit].push((squared * weight) as f32);
+                }
+                unit += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn w_rows(sets: &[&str]) -> usize {
+    SIDE * WIDTH / sets.len()
+}
+
+/// Density and firings of Monet's units, which experts share, in both of its forms.
+#[test]
+fn units_of_halves_are_weighed_by_their_gates() {
+    use lm::pretrain::{Kind, PretrainConfig};
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        |i: usize| (0..40).map(|j| format!("The {} of {j} walks to {}.\n", i % 7, i * j % 31)).collect();
+    let documents: Vec<Document> =
+        (0..8).map(|i| Document { held_out: Some(i % 2 == 1), ..document(text(i)) }).collect();
+    let file = folder.path().join("text.txt");
+    std::fs::write(&file, documents.iter().map(|d| d.text.as_str()).collect::<String>()).unwrap();
+    for kind in [Kind::MonetHorizontal, Kind::MonetVertical] {
+        let config = PretrainConfig {
+            text: vec![file.clone()],
+            tokens: 1000,
+            vocab_size: 300,
+            d_model: 16,
+            layers: 2,
+            heads: 2,
+            experts: SIDE * SIDE,
+            experts_per_token: 2,
+            expert_width: WIDTH,
+            router_topk: 2,
+            router_groups: 1,
+            context_length: 32,
+            batch_rows: 4,
+            ..PretrainConfig::of(kind)
+        };
+        let out = folder.path().join(format!("{kind:?}"));
+        lm::pretrain::run(&config, &out, false, &mut Quiet).unwrap();
+        let model = LanguageModel::load(&ModelSource::Folder(out.clone())).unwrap();
+        let options = UnitsOptions { tokens: 100_000, context_length: 32, seed: 1 };
+        let found = units(&model, &documents, options, &mut Quiet).unwrap();
+
+        let device = candle_core::Device::Cpu;
+        let mut oracle = Halves {
+            weights: candle_core::safetensors::load(out.join("model.safetensors"), &device).unwrap(),
+            vertical: kind == Kind::MonetVertical,
+            input: Vec::new(),
+            strengths: vec![Vec::new(); SIDE * WIDTH],
+        };
+        let mut counted = Vec::new();
+        for document in documents.iter().filter(|d| d.held_out == Some(true)) {
+            let ids = model.tokenizer().encode_after_bos(&document.text).unwrap();
+            for batch in pack([Ok((0, ids))], 32, model.config().bos_token_id, 1).unwrap() {
+                let batch = batch.unwrap();
+                model.decoder().residual(&batch, 2, &mut oracle).unwrap();
+                counted.extend(batch.origin.iter().map(Option::is_some));
+            }
+        }
+        let tokens = counted.iter().filter(|c| **c).count();
+        let mut fired = 0;
+        for (unit, strengths) in oracle.strengths.iter().enumerate() {
+            let n = strengths.iter().zip(&counted).filter(|(s, c)| **s > 0.0 && **c).count();
+            let row = found.rows.iter().find(|r| (r.layer, r.expert, r.unit) == (1, None, Some(unit as u32)));
+            let (density, shown) = row.map_or((0.0, 0), |row| (row.density, row.fired));
+            assert!(
+                (density - n as f64 / tokens as f64).abs() < 2.5 / tokens as f64,
+                "{kind:?}, unit {unit}: {density} {n}"
+            );
+            assert!(shown <= (n as u64 + 2).min(tokens.div_ceil(100) as u64), "{kind:?}, unit {unit}");
+            fired += shown;
+        }
+        assert!(fired > 20, "{kind:?}: {fired}");
+    }
+}
+
 #[test]
 fn one_document_cannot_be_both_sides() {
     let model = LanguageModel::load(&ModelSource::Default).unwrap();

@@ -51,6 +51,32 @@ impl MonetExperts {
         units
     }
 
+    /// Hidden units of the layer: of all halves of a set in order, and of the second set after the first.
+    pub fn hidden_units(&self) -> usize {
+        self.config.side * self.config.hidden
+    }
+
+    /// Units that are not 0, each with its number and its value times what its half is weighed by: the sum over heads of the half's gates,
+    /// which is the weight of all experts that share the half. `x` and `gates` as in [`MonetExperts::add`].
+    pub fn strengths(&self, x: &[f32], gates: &[f32]) -> Vec<(u32, f32)> {
+        let (n, heads, sets) = (self.config.side, self.config.heads, self.u.len());
+        let width = self.config.hidden / sets;
+        let mut found = Vec::new();
+        for set in 0..sets {
+            let of_set = &gates[set * heads * n..(set + 1) * heads * n];
+            for half in 0..n {
+                let weight: f32 = (0..heads).map(|head| of_set[head * n + half]).sum();
+                if weight == 0.0 {
+                    continue;
+                }
+                let first = (set * n + half) * width;
+                let units = self.units(set, half, width, x).into_iter().enumerate();
+                found.extend(units.filter(|(_, u)| *u != 0.0).map(|(i, u)| ((first + i) as u32, u * weight)));
+            }
+        }
+        found
+    }
+
     /// `out += weight · V[:, half] units` of decoder `which`.
     fn write(&self, which: usize, half: usize, units: &[f32], weight: f32, out: &mut [f32]) {
         let columns = self.v[which].len() / out.len();

@@ -220,6 +220,17 @@ fn rows(values: &[f32]) -> Vec<Vec<f64>> {
     values.chunks_exact(D).map(|row| row.iter().copied().map(f64::from).collect()).collect()
 }
 
+/// Units of halves one after another, each times its half's gates of all heads.
+fn strengths_of(naive: &Naive<'_>, decompose: &str, x: &[f64], gates: [&Vec<Vec<f64>>; 2]) -> Vec<f64> {
+    let sets: &[&str] = if decompose == "horizontal" { &["moe.u"] } else { &["moe.u1", "moe.u2"] };
+    let width = HIDDEN / sets.len();
+    let of = |set: usize, half: usize| -> Vec<f64> {
+        let gate: f64 = gates[set].iter().map(|head| head[half]).sum();
+        naive.units(sets[set], x, half * width, width).iter().map(|u| u * gate).collect()
+    };
+    (0..sets.len() * SIDE).flat_map(|at| of(at / SIDE, at % SIDE)).collect()
+}
+
 /// Every expert by itself, weighed head by head: the sum that the layer never forms.
 #[test]
 fn the_layer_is_the_sum_over_all_experts() {
@@ -233,7 +244,8 @@ fn the_layer_is_the_sum_over_all_experts() {
                 let owner = layer - layer % groups;
                 let input = |l: usize| rows(&kept.0[&format!("blocks.{l}.hook_mlp_in")]);
                 let naive = Naive(&of, owner);
-                let gates = [naive.gates(0, &input(owner), trained), naive.gates(1, &input(owner), trained)];
+                let naive_gates = [0, 1].map(|which| naive.gates(which, &input(owner), trained));
+                let gates = &naive_gates;
                 let out = rows(&kept.0[&format!("blocks.{layer}.hook_mlp_out")]);
                 for (t, x) in input(layer).iter().enumerate() {
                     let mut y = [0.0; D];
@@ -259,6 +271,21 @@ fn the_layer_is_the_sum_over_all_experts() {
                         assert!(
                             (a - f64::from(*b)).abs() < 2e-5 * largest,
                             "{decompose} {layer} {t}: {a} {b}"
+                        );
+                    }
+                    let mut strengths = [0.0f32; SIDE * HIDDEN];
+                    experts.strengths(&x, &gates).iter().for_each(|(unit, s)| strengths[*unit as usize] = *s);
+                    let expected = strengths_of(
+                        &Naive(&of, layer),
+                        decompose,
+                        &input(layer)[t],
+                        [&naive_gates[0][t], &naive_gates[1][t]],
+                    );
+                    assert_eq!((expected.len(), experts.hidden_units()), (SIDE * HIDDEN, SIDE * HIDDEN));
+                    for (a, b) in expected.iter().zip(&strengths) {
+                        assert!(
+                            (a - f64::from(*b)).abs() < 2e-5 * a.abs().max(1e-2),
+                            "{decompose} {t}: {a} {b}"
                         );
                     }
                     // What is recorded: the experts by weight, all of them here.
