@@ -174,8 +174,10 @@ impl Tap for Halves {
         let sets: &[&str] = if self.vertical { &["u1", "u2"] } else { &["u"] };
         let mut unit = 0;
         for (set, name) in sets.iter().enumerate() {
-            let of = |part: &str| &self.weights[&format!("model.layers.1.moe.{name}.{part}")];
-            let (w, bias): (Vec<Vec<f32>>, Vec<f32>) = (of("weight").to_vec2()?, of("bias").to_vec1()?);
+            let of = |part: &str| {
+                self.weights[&format!("model.layers.1.moe.{name}.{part}")].to_dtype(candle_core::DType::F32)
+            };
+            let (w, bias): (Vec<Vec<f32>>, Vec<f32>) = (of("weight")?.to_vec2()?, of("bias")?.to_vec1()?);
             for (row, (w, bias)) in w.iter().zip(&bias).enumerate() {
                 let half = row / (w_rows(sets) / SIDE);
                 for (x, gates) in self.input.iter().zip(&gates) {
@@ -211,7 +213,7 @@ fn units_of_halves_are_weighed_by_their_gates() {
         let config = PretrainConfig {
             text: vec![file.clone()],
             tokens: 1000,
-            vocab_size: 300,
+            vocab_size: 512,
             d_model: 16,
             layers: 2,
             heads: 2,
