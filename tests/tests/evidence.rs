@@ -217,7 +217,7 @@ fn smollm2_identifies_indirect_objects() {
     let shown = sae(dir, "evaluate topk narrow --task ioi --task-prompts 24 16 --no-controls").ok().stdout;
     assert_eq!(shown.matches("supervised").count(), 1, "{shown}");
     assert!(shown.contains("narrow") && shown.contains("topk"), "{shown}");
-    sae(dir, "evaluate topk narrow").refused(1, &["--task alone", "sae compare"]);
+    sae(dir, "evaluate topk narrow").refused(2, &["--task alone", "sae compare"]);
     let refused = sae(dir, "evaluate topk --task nothing.toml");
     refused.refused(1, &["nothing.toml"]);
 }
