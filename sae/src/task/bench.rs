@@ -62,29 +62,26 @@ impl Tap for At<'_> {
 }
 
 impl<'a> Bench<'a> {
-    /// Reads the prompts.
+    /// Reads the prompts; `read` is told how many at a time, and may end it.
     ///
     /// # Errors
-    /// A model without the hook, or that fails on the prompts; [`Error::Stopped`].
+    /// A model without the hook, or that fails on the prompts; an error of `read`.
     pub fn new(
         model: &'a LanguageModel,
         hook: Hook,
         prompts: &'a [Prompt],
-        progress: &mut dyn Progress,
+        read: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
         let width = hook.width(model.config())?;
         let mut batches = Vec::new();
-        progress.begin("prompts", Some(prompts.len() as u64), "prompts");
         for (i, some) in prompts.chunks(ROWS).enumerate() {
             let (contexts, first) = contexts(some, model.bos());
             let mut tap = At { hook, put: None, seen: None };
             model.decoder().residual(&contexts, layers(model, hook), &mut tap)?;
             let seen = tap.seen.ok_or_else(|| Error::request(format!("the model has no value at {hook}")))?;
             batches.push(Batch { prompts: i * ROWS..i * ROWS + some.len(), contexts, seen, first });
-            progress.advance((i * ROWS + some.len()) as u64, "");
-            stop(progress)?;
+            read(some.len())?;
         }
-        progress.end(&format!("{} prompts", prompts.len()));
         Ok(Self { model, hook, prompts, batches, width })
     }
 

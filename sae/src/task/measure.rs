@@ -103,7 +103,8 @@ impl<'a> Measure<'a> {
         Ok(result)
     }
 
-    /// The results of `dictionary`, of the supervised one, which is `ceiling`, and, if `options` ask for them, of the controls.
+    /// The results of `dictionary`, of the supervised one, which is `ceiling`, and, if `options` ask for them, of the controls. `done`
+    /// counts dictionaries for `progress`.
     ///
     /// # Errors
     /// What the model refuses; [`crate::Error::Stopped`].
@@ -112,7 +113,7 @@ impl<'a> Measure<'a> {
         dictionary: &Dictionary,
         ceiling: &TaskResult,
         options: &TaskOptions,
-        progress: &mut dyn Progress,
+        (progress, done): (&mut dyn Progress, &mut u64),
     ) -> Result<Vec<TaskResult>> {
         let codes = dictionary.encode(&self.own);
         let l0 = (codes.features.len() as f64 / self.test.len() as f64).round().max(1.0) as usize;
@@ -123,9 +124,8 @@ impl<'a> Measure<'a> {
             let permuted = controls::permuted(dictionary, options.seed);
             dictionaries.extend([("random rows", true, random), ("permuted decoder", true, permuted)]);
         }
-        progress.begin("task", Some(dictionaries.len() as u64), "dictionaries");
         let mut results = Vec::new();
-        for (done, (name, control, dictionary)) in dictionaries.iter().enumerate() {
+        for (name, control, dictionary) in &dictionaries {
             let features = Features::new(self, dictionary);
             let mut result = self.result(&features, &EDITS, progress)?;
             result.dictionary = (*name).to_owned();
@@ -133,10 +133,10 @@ impl<'a> Measure<'a> {
             result.l0 = features.own.features.len() as f64 / self.test.len() as f64;
             result.labels = self.labels(dictionary, &features.own, &self.norms);
             results.push(result);
-            progress.advance(done as u64 + 1, "");
+            *done += 1;
+            progress.advance(*done, "");
         }
         results.insert(1, ceiling.clone());
-        progress.end(&format!("{} dictionaries", results.len()));
         Ok(results)
     }
 

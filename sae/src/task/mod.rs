@@ -29,6 +29,7 @@ mod file;
 mod labels;
 mod measure;
 mod prompts;
+mod sites;
 mod supervised;
 #[cfg(test)]
 mod tests;
@@ -38,12 +39,12 @@ use std::path::{Path, PathBuf};
 pub use file::TaskFile;
 pub use storage::task::TaskRecord;
 
-use bench::{Bench, Prediction};
-use lm::model::{Hook, LanguageModel, Site};
+use bench::{Bench, Prediction, stop};
+use lm::model::Hook;
 use measure::{Activations, Measure};
 use prompts::{Maker, Prompt, Split};
 use storage::Manifest;
-use storage::task::{FORMAT, TaskSite, VERSION};
+use storage::task::{FORMAT, VERSION};
 
 use crate::rows::{ModelChoice, Subject, load_model};
 use crate::{Error, Progress, Result};
@@ -129,7 +130,7 @@ pub fn run_all(
     let hook: Hook = manifest.hook.clone().unwrap_or_default().parse()?;
     let maker = Maker::new(&file, model.tokenizer(), options.seed)?;
     let (train, test) = prompts(&maker, &file, options, progress)?;
-    let bench = Bench::new(&model, hook, &test, progress)?;
+    let bench = Bench::new(&model, hook, &test, &mut |_| stop(progress))?;
     if bench.width != subject.dictionary.d_in {
         return Err(Error::request(format!(
             "{hook} of this model has width {}, the dictionary takes {}",
@@ -139,22 +140,31 @@ pub fn run_all(
     let clean = bench.clean(progress)?;
     let accuracy = accuracy(&clean, progress);
     let logit_difference = clean.iter().map(|p| p.difference).sum::<f64>() / clean.len() as f64;
-    let mut sites = Vec::new();
-    for hook in wanted(&model, hook, options.sites) {
-        sites.extend(patched(&model, hook, &maker, &test, progress)?);
-    }
-    let position = position(&sites, hook, &maker, options.position.as_deref())?;
+    let sites = sites::sites(&model, &sites::wanted(&model, hook, options.sites), &maker, &test, progress)?;
+    let position = sites::position(&sites, hook, &maker, options.position.as_deref())?;
     let changed = changed(&maker, &test)?;
-    let changed =
-        changed.iter().map(|prompts| Bench::new(&model, hook, prompts, progress)?.activations(position));
+    let total = train.len() + changed.iter().map(Vec::len).sum::<usize>();
+    progress.begin("prompts", Some(total as u64), "prompts");
+    let mut done = 0;
+    let mut read = |prompts: &[Prompt]| -> Result<Vec<f32>> {
+        let mut count = |n: usize| {
+            done += n as u64;
+            progress.advance(done, "");
+            stop(progress)
+        };
+        Bench::new(&model, hook, prompts, &mut count)?.activations(position)
+    };
     let activations = Activations {
         own: bench.activations(position)?,
-        changed: changed.collect::<Result<_>>()?,
-        made_from: Bench::new(&model, hook, &train, progress)?.activations(position)?,
+        changed: changed.iter().map(|prompts| read(prompts)).collect::<Result<_>>()?,
+        made_from: read(&train)?,
     };
+    progress.end(&format!("{total} prompts"));
     let measure = Measure::new(&bench, &maker, position, [&train, &test], (clean, activations), progress)?;
     let ceiling = measure.ceiling(progress)?;
-    let mut records = Vec::new();
+    let each = if options.controls { 3 } else { 1 };
+    progress.begin("task", Some((paths.len() * each) as u64), "dictionaries");
+    let (mut records, mut done) = (Vec::new(), 0);
     for path in paths {
         let subject = Subject::open(path, options.data.as_deref())?;
         let record = TaskRecord {
@@ -172,13 +182,14 @@ pub fn run_all(
             logit_difference,
             position: maker.positions[position].clone(),
             sites: sites.clone(),
-            results: measure.all(&subject.dictionary, &ceiling, options, progress)?,
+            results: measure.all(&subject.dictionary, &ceiling, options, (progress, &mut done))?,
         };
         if subject.is_run {
             record.write(path)?;
         }
         records.push(record);
     }
+    progress.end(&format!("{done} dictionaries"));
     Ok(records)
 }
 
@@ -239,13 +250,6 @@ fn accuracy(clean: &[Prediction], progress: &mut dyn Progress) -> f64 {
     right as f64 / clean.len() as f64
 }
 
-/// The hooks at which activations are exchanged: the dictionary's, and after every block if asked for.
-fn wanted(model: &LanguageModel, hook: Hook, all: bool) -> Vec<Hook> {
-    let blocks = 0..if all { model.config().num_hidden_layers } else { 0 };
-    let others = blocks.map(|layer| Hook::new(layer, Site::ResidPost)).filter(|other| *other != hook);
-    std::iter::once(hook).chain(others).collect()
-}
-
 /// The prompts with each attribute changed; what counts as the answer stays.
 fn changed(maker: &Maker<'_>, prompts: &[Prompt]) -> Result<Vec<Vec<Prompt>>> {
     let one = |attribute: usize| {
@@ -256,54 +260,4 @@ fn changed(maker: &Maker<'_>, prompts: &[Prompt]) -> Result<Vec<Vec<Prompt>>> {
         prompts.iter().enumerate().map(change).collect()
     };
     (0..maker.attributes.len()).map(one).collect()
-}
-
-/// What exchanging activations does at every position of a hook: 1 − LD(exchanged) / LD(untouched).
-fn patched(
-    model: &LanguageModel,
-    hook: Hook,
-    maker: &Maker<'_>,
-    prompts: &[Prompt],
-    progress: &mut dyn Progress,
-) -> Result<Vec<TaskSite>> {
-    let prompts = &prompts[..prompts.len().min(PATCHED)];
-    let bench = Bench::new(model, hook, prompts, progress)?;
-    let mean = |predictions: &[Prediction]| predictions.iter().map(|p| p.difference).sum::<f64>();
-    let clean = mean(&bench.clean(progress)?);
-    let mut sites = Vec::new();
-    for (attribute, changed) in changed(maker, prompts)?.iter().enumerate() {
-        let other = Bench::new(model, hook, changed, progress)?;
-        for position in 0..maker.positions.len() {
-            let put = bench.with(position, &other.activations(position)?, progress)?;
-            sites.push(TaskSite {
-                hook: hook.to_string(),
-                position: maker.positions[position].clone(),
-                attribute: maker.attributes[attribute].clone(),
-                effect: if clean == 0.0 { 0.0 } else { 1.0 - mean(&put) / clean },
-            });
-        }
-    }
-    Ok(sites)
-}
-
-/// Prompts whose activations are exchanged to find positions.
-const PATCHED: usize = 32;
-
-/// The position that was asked for, or that with the largest effects at the hook.
-fn position(sites: &[TaskSite], hook: Hook, maker: &Maker<'_>, asked: Option<&str>) -> Result<usize> {
-    if let Some(asked) = asked {
-        return maker.positions.iter().position(|name| name == asked).ok_or_else(|| {
-            Error::request(format!(
-                "the task has no position `{asked}`, expected one of {}",
-                maker.positions.join(", ")
-            ))
-        });
-    }
-    let hook = hook.to_string();
-    let effect = |name: &String| -> f64 {
-        sites.iter().filter(|s| s.hook == hook && s.position == *name).map(|s| s.effect.abs()).sum()
-    };
-    let best = (0..maker.positions.len())
-        .max_by(|a, b| effect(&maker.positions[*a]).total_cmp(&effect(&maker.positions[*b])).then(b.cmp(a)));
-    best.ok_or_else(|| Error::request("the task has no positions"))
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Quiet;
 use crate::rows::fixture;
-use lm::model::ModelSource;
+use lm::model::{LanguageModel, ModelSource};
 use storage::task::TaskEdit;
 
 /// A task of words that are one token of the embedded model.
@@ -32,7 +32,7 @@ fn exchanged_activations_change_what_follows_them() {
     let prompts = maker.prompts(Split::Test, 20).unwrap();
     for hook in ["blocks.1.hook_resid_post", "blocks.2.hook_mlp_out"] {
         let hook: Hook = hook.parse().unwrap();
-        let bench = Bench::new(&model, hook, &prompts, &mut Quiet).unwrap();
+        let bench = Bench::new(&model, hook, &prompts, &mut |_| Ok(())).unwrap();
         let clean = bench.clean(&Quiet).unwrap();
         // The model's own pass, one prompt at a time.
         for (prompt, found) in prompts.iter().zip(&clean).take(4) {
