@@ -29,7 +29,11 @@ pub(super) fn sites(
         sites.extend(patched(model, *hook, maker, prompts, progress)?);
         progress.advance(done as u64 + 1, "");
     }
-    progress.end(&format!("activations at {} hooks", hooks.len()));
+    let at = match hooks {
+        [hook] => hook.to_string(),
+        all => format!("{} hooks", all.len()),
+    };
+    progress.end(&format!("activations at {at}"));
     Ok(sites)
 }
 
