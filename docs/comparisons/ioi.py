@@ -9,7 +9,8 @@ from seeds import group, shown
 groups, others = {}, {}
 for run in map(pathlib.Path, sys.argv[2:]):
     record = json.loads((run / "evaluation" / f"task-{sys.argv[1]}.json").read_text())
-    kind = "of the task" if run.parent.name == "sweep" and not run.is_absolute() else "of other text"
+    # ioi.sh names its own runs by relative paths.
+    kind = "of other text" if run.is_absolute() else "of the task"
     for result in record["results"]:
         own = result["dictionary"] == "run"
         # Controls of one dictionary are like those of the next: all count as repeats. The supervised one is the same for all.

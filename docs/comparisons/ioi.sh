@@ -29,15 +29,16 @@ if [ -e sweep/sweep.toml ]; then
 else
     "$sae" train --config "${CONFIG:-$here/ioi.toml}" --out sweep --quiet >&2
 fi
-name=$(python3 -c 'import json; print(json.load(open("found/sites.json"))["task"])')
+sites() { python3 -c 'import json, sys; print(json.load(open("found/sites.json"))[sys.argv[1]])' "$1"; }
+name=$(sites task) position=${POSITION:-$(sites position)}
 
-# Whether a run was measured on this task already, at the position that is asked for.
+# Whether a run was measured on this task already, at the position that is looked at.
 measured() {
-    python3 - "$1/evaluation/task-$name.json" "${POSITION:-}" <<'PYTHON'
+    python3 - "$1/evaluation/task-$name.json" "$position" <<'PYTHON'
 import json, pathlib, sys
 
 file, position = pathlib.Path(sys.argv[1]), sys.argv[2]
-sys.exit(not file.exists() or (position != "" and json.loads(file.read_text())["position"] != position))
+sys.exit(not file.exists() or json.loads(file.read_text())["position"] != position)
 PYTHON
 }
 
@@ -49,7 +50,7 @@ for run in "${runs[@]}"; do
     measured "$run" && continue
     case $(basename "$run") in topk-seed*) with+=("$run") ;; *) without+=("$run") ;; esac
 done
-measure() { "$sae" evaluate --task "$task" --task-prompts "${read[@]}" ${POSITION:+--position "$POSITION"} --quiet --json "$@" >/dev/null; }
+measure() { "$sae" evaluate --task "$task" --task-prompts "${read[@]}" --position "$position" --quiet --json "$@" >/dev/null; }
 [ ${#with[@]} -eq 0 ] || measure "${with[@]}"
 [ ${#without[@]} -eq 0 ] || measure --no-controls "${without[@]}"
 python3 "$here/ioi.py" "$name" "${runs[@]}"

@@ -39,8 +39,9 @@ pub(super) struct Measure<'a> {
     norms: Vec<f64>,
 }
 
-/// What [`Measure::new`] takes: fields as there.
-pub(super) struct Activations {
+/// What was read before anything is measured; fields as in [`Measure`].
+pub(super) struct Seen {
+    pub clean: Vec<Prediction>,
     pub own: Vec<f32>,
     pub changed: Vec<Vec<f32>>,
     pub made_from: Vec<f32>,
@@ -57,10 +58,10 @@ impl<'a> Measure<'a> {
         maker: &'a Maker<'a>,
         position: usize,
         [train, test]: [&'a [Prompt]; 2],
-        (clean, activations): (Vec<Prediction>, Activations),
+        seen: Seen,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let Activations { own, changed, made_from } = activations;
+        let Seen { clean, own, changed, made_from } = seen;
         let values: Vec<&[usize]> = train.iter().map(|prompt| prompt.values.as_slice()).collect();
         let sizes: Vec<usize> = maker.values.iter().map(Vec::len).collect();
         let supervised = Supervised::new(&made_from, bench.width, &values, &sizes);
@@ -113,7 +114,8 @@ impl<'a> Measure<'a> {
         dictionary: &Dictionary,
         ceiling: &TaskResult,
         options: &TaskOptions,
-        (progress, done): (&mut dyn Progress, &mut u64),
+        progress: &mut dyn Progress,
+        done: &mut u64,
     ) -> Result<Vec<TaskResult>> {
         let codes = dictionary.encode(&self.own);
         let l0 = (codes.features.len() as f64 / self.test.len() as f64).round().max(1.0) as usize;

@@ -40,8 +40,8 @@ pub use file::TaskFile;
 pub use storage::task::TaskRecord;
 
 use bench::{Bench, Prediction, stop};
-use lm::model::Hook;
-use measure::{Activations, Measure};
+use lm::model::{Hook, LanguageModel};
+use measure::{Measure, Seen};
 use prompts::{Maker, Prompt, Split};
 use storage::Manifest;
 use storage::task::{FORMAT, VERSION};
@@ -120,6 +120,7 @@ pub fn run_all(
     let file = TaskFile::open(&options.task)?;
     let subject = Subject::open(first, options.data.as_deref())?;
     let manifest = subject.dataset.manifest();
+    // Each is opened again when it is measured, so that what does not fit is refused before the model runs, and one is in memory at a time.
     for path in paths {
         fits(path, first, manifest, &Subject::open(path, options.data.as_deref())?)?;
     }
@@ -143,24 +144,9 @@ pub fn run_all(
     let sites = sites::sites(&model, &sites::wanted(&model, hook, options.sites), &maker, &test, progress)?;
     let position = sites::position(&sites, hook, &maker, options.position.as_deref())?;
     let changed = changed(&maker, &test)?;
-    let total = train.len() + changed.iter().map(Vec::len).sum::<usize>();
-    progress.begin("prompts", Some(total as u64), "prompts");
-    let mut done = 0;
-    let mut read = |prompts: &[Prompt]| -> Result<Vec<f32>> {
-        let mut count = |n: usize| {
-            done += n as u64;
-            progress.advance(done, "");
-            stop(progress)
-        };
-        Bench::new(&model, hook, prompts, &mut count)?.activations(position)
-    };
-    let activations = Activations {
-        own: bench.activations(position)?,
-        changed: changed.iter().map(|prompts| read(prompts)).collect::<Result<_>>()?,
-        made_from: read(&train)?,
-    };
-    progress.end(&format!("{total} prompts"));
-    let measure = Measure::new(&bench, &maker, position, [&train, &test], (clean, activations), progress)?;
+    let (changed, made_from) = read(&model, (hook, position), &changed, &train, progress)?;
+    let seen = Seen { clean, own: bench.activations(position)?, changed, made_from };
+    let measure = Measure::new(&bench, &maker, position, [&train, &test], seen, progress)?;
     let ceiling = measure.ceiling(progress)?;
     let each = if options.controls { 3 } else { 1 };
     progress.begin("task", Some((paths.len() * each) as u64), "dictionaries");
@@ -182,7 +168,7 @@ pub fn run_all(
             logit_difference,
             position: maker.positions[position].clone(),
             sites: sites.clone(),
-            results: measure.all(&subject.dictionary, &ceiling, options, (progress, &mut done))?,
+            results: measure.all(&subject.dictionary, &ceiling, options, progress, &mut done)?,
         };
         if subject.is_run {
             record.write(path)?;
@@ -191,6 +177,31 @@ pub fn run_all(
     }
     progress.end(&format!("{done} dictionaries"));
     Ok(records)
+}
+
+/// The activations at a position of the changed prompts, attribute by attribute, and of the train prompts.
+fn read(
+    model: &LanguageModel,
+    (hook, position): (Hook, usize),
+    changed: &[Vec<Prompt>],
+    train: &[Prompt],
+    progress: &mut dyn Progress,
+) -> Result<(Vec<Vec<f32>>, Vec<f32>)> {
+    let total = train.len() + changed.iter().map(Vec::len).sum::<usize>();
+    progress.begin("prompts", Some(total as u64), "prompts");
+    let mut done = 0;
+    let mut activations = |prompts: &[Prompt]| -> Result<Vec<f32>> {
+        let mut count = |n: usize| {
+            done += n as u64;
+            progress.advance(done, "");
+            stop(progress)
+        };
+        Bench::new(model, hook, prompts, &mut count)?.activations(position)
+    };
+    let changed = changed.iter().map(|prompts| activations(prompts)).collect::<Result<_>>()?;
+    let train = activations(train)?;
+    progress.end(&format!("{total} prompts"));
+    Ok((changed, train))
 }
 
 /// That a dictionary can be measured on a task, next to the first of them.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Quiet;
 use crate::rows::fixture;
-use lm::model::{LanguageModel, ModelSource};
+use lm::model::ModelSource;
 use storage::task::TaskEdit;
 
 /// A task of words that are one token of the embedded model.

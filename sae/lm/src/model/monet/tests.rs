@@ -245,14 +245,13 @@ fn the_layer_is_the_sum_over_all_experts() {
                 let input = |l: usize| rows(&kept.0[&format!("blocks.{l}.hook_mlp_in")]);
                 let naive = Naive(&of, owner);
                 let naive_gates = [0, 1].map(|which| naive.gates(which, &input(owner), trained));
-                let gates = &naive_gates;
                 let out = rows(&kept.0[&format!("blocks.{layer}.hook_mlp_out")]);
                 for (t, x) in input(layer).iter().enumerate() {
                     let mut y = [0.0; D];
                     let mut weights = [0.0; SIDE * SIDE];
                     for (e, weight) in weights.iter_mut().enumerate() {
                         let (i, j) = (e / SIDE, e % SIDE);
-                        *weight = (0..HEADS).map(|h| gates[0][t][h][i] * gates[1][t][h][j]).sum();
+                        *weight = (0..HEADS).map(|h| naive_gates[0][t][h][i] * naive_gates[1][t][h][j]).sum();
                         let of_expert = Naive(&of, layer).expert(decompose, x, i, j);
                         y.iter_mut().zip(of_expert).for_each(|(y, e)| *y += *weight * e);
                     }
