@@ -2,11 +2,12 @@
 # A table of a known task (docs/tasks.md): indirect-object identification with dictionaries that were trained on its prompts, and others that
 # were not. What is there is not made again, RUN/evaluation/task-NAME.json included; an interrupted harvest or sweep is resumed.
 #   ioi.sh MODEL HOOK OUT [RUN...]     RUN: dictionaries of other text at the same hook
-#                                      SAE=sae, POSITION=, PROMPTS=10000, TASK=ioi, MEASURED="600 100"
+#                                      SAE=sae, POSITION=, PROMPTS=10000, TASK=ioi, MEASURED="600 100",
+#                                      SITES=--sites: empty to look at HOOK alone
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 sae=${SAE:-sae} task=${TASK:-ioi} read=(${MEASURED:-600 100})
-[ $# -ge 3 ] || { sed -n 2,5p "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n 2,6p "$0" >&2; exit 2; }
 model=$1 hook=$2 out=$3
 shift 3
 [ "$model" = default ] || model=$(realpath "$model")
@@ -20,7 +21,7 @@ if [ ! -e prompts.jsonl ]; then
     [ -e first/data/dataset.json ] || "$sae" harvest --model "$model" --text "$here"/../*.md --hook "$hook" --context-length 128 \
         --tokens 4000 --quiet --out first/data >&2
     [ -e first/run/run.json ] || "$sae" train --data first/data --expansion 1 --k 8 --batch 256 --quiet --out first/run >&2
-    "$sae" evaluate first/run --task "$task" --task-prompts "${PROMPTS:-10000}" 100 --sites --json --quiet --write-prompts prompts.jsonl.new >found/sites.json
+    "$sae" evaluate first/run --task "$task" --task-prompts "${PROMPTS:-10000}" 100 ${SITES---sites} --json --quiet --write-prompts prompts.jsonl.new >found/sites.json
     mv prompts.jsonl.new prompts.jsonl
 fi
 [ -e data/dataset.json ] || "$sae" harvest --model "$model" --text prompts.jsonl --hook "$hook" --context-length 64 --quiet --out data >&2

@@ -192,8 +192,9 @@ table("Models", ["model", "parameters", "a token meets", "tokens", "bits per byt
     for m in models])
 
 domains = sorted({d for m in models for r in result(m) for d in bits(r)})
-table("Bits per byte of held-out documents, by domain", ["domain", *models], [
-    [d, *[shown([bits(r).get(d) for r in result(m)]) for m in models]] for d in domains])
+# A line for each model, so that tables of some models at a time can be put together.
+table("Bits per byte of held-out documents, by domain", ["model", *domains], [
+    [m, *[shown([bits(r).get(d) for r in result(m)]) for d in domains]] for m in models])
 
 def found(m, what):
     return [f for f in (read(f"found/{m}-{s}-{what}.json") for s in seeds) if f and "error" not in f]

@@ -4,6 +4,9 @@
 //! multipliers offers. Here a weight matrix is packed once for all tasks that use it, as panels of 32 columns, and the left factor is read
 //! where it lies. A tile of 12 rows and 32 columns stays in registers while it runs over all of k, so an entry of the result is one
 //! sum over k in order: the same bits whatever the number of rows next to it. Processors without AVX-512 get [`gemm`](super::gemm).
+//!
+//! A model's matrices do not stay in the second cache, so while a panel is multiplied the next one is fetched, and the panel itself a few
+//! rows ahead. Without that a tile waits for memory a third of its time (`docs/performance.md`).
 
 use super::gemm::{Mat, MatMut, WriteMode, gemm};
 use super::pieces::equal_pieces;
@@ -128,6 +131,9 @@ mod avx512 {
     /// Rows of a tile: 24 of the 32 registers hold its sums.
     const STRIP: usize = 12;
 
+    /// Rows of a panel that are fetched ahead of the one that is multiplied.
+    const AHEAD: usize = 8;
+
     /// Where a product's numbers are.
     #[derive(Clone, Copy)]
     struct Place {
@@ -137,6 +143,9 @@ mod avx512 {
         a_col: usize,
         b: *const f32,
         b_row: usize,
+        /// What a tile fetches into the second cache, `next_step` further along with every row of its panel.
+        next: *const f32,
+        next_step: usize,
         c: *mut f32,
         c_row: usize,
         /// Which of a panel's two vectors' columns there are.
@@ -154,12 +163,19 @@ mod avx512 {
             return;
         }
         let (a, a_row, a_col) = a.parts();
-        let (b, b_row, b_panel) = match b.panels {
+        let (b_data, b_row, b_panel) = match b.panels {
             [] => {
                 let (data, row, _) = b.mat.parts();
                 (data, row, PANEL)
             }
             panels => (panels, PANEL, k * PANEL),
+        };
+        // The strips of a panel share in fetching the next one: equal parts of what follows in memory, or, of a matrix as it lies, one of
+        // the two lines in each of its rows.
+        let share = (PANEL / m.div_ceil(STRIP)).max(1);
+        let next = |strip: usize| match b.panels {
+            [] => (strip % 2 * 16, b_row),
+            _ => (strip * share * k, share),
         };
         for j in 0..n.div_ceil(PANEL) {
             let left = (n - j * PANEL).min(PANEL);
@@ -169,13 +185,16 @@ mod avx512 {
                 // were made and the shapes fit each other; a tile reads rows i.. of a, its own columns of b and c (those outside
                 // of n are masked off) and nothing else. `c` is borrowed mutably and overlaps neither factor.
                 unsafe {
+                    let (next, next_step) = next(i / STRIP);
                     let place = Place {
                         k,
                         a: a.as_ptr().add(i * a_row),
                         a_row,
                         a_col,
-                        b: b.as_ptr().add(if k == 0 { 0 } else { j * b_panel }),
+                        b: b_data.as_ptr().add(if k == 0 { 0 } else { j * b_panel }),
                         b_row,
+                        next: b_data.as_ptr().wrapping_add((j + 1) * b_panel + next),
+                        next_step,
                         c: c.as_mut_ptr().add(i * c_row + j * PANEL),
                         c_row,
                         columns,
@@ -213,7 +232,7 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     unsafe fn sums<const ROWS: usize, const WHOLE: bool>(p: Place) {
         let [left, right] = p.columns;
-        let (mut b, mut along) = (p.b, 0);
+        let (mut b, mut next, mut along) = (p.b, p.next, 0);
         // A pointer a row: found from one another they would be a chain of additions as long as the products take.
         let rows: [*const f32; ROWS] = std::array::from_fn(|i| p.a.wrapping_add(i * p.a_row));
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -227,6 +246,13 @@ mod avx512 {
                     }
                 }
             };
+            let near = b.wrapping_add(AHEAD * p.b_row);
+            // SAFETY: fetching ahead reads nothing, wherever it points.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(near.cast());
+                _mm_prefetch::<_MM_HINT_T0>(near.wrapping_add(16).cast());
+                _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            }
             for (row, sum) in rows.iter().zip(&mut sums) {
                 // SAFETY: column k of the row.
                 let x = _mm512_set1_ps(unsafe { *row.wrapping_add(along) });
@@ -235,6 +261,7 @@ mod avx512 {
             }
             along += p.a_col;
             b = b.wrapping_add(p.b_row);
+            next = next.wrapping_add(p.next_step);
         }
         let scale = _mm512_set1_ps(p.scale);
         for (i, sum) in sums.into_iter().enumerate() {

@@ -104,6 +104,13 @@ impl Panels {
         let n = self.words * GROUP;
         (&self.lines[i * n..(i + 1) * n], &self.bounds[i])
     }
+
+    /// Part `part` of `parts` of the lines of the panel after `i`; none of the last.
+    pub(super) fn part_of_next(&self, i: usize, part: usize, parts: usize) -> &[Line] {
+        let n = self.words * GROUP;
+        let next = self.lines.get((i + 1) * n..(i + 2) * n).unwrap_or_default();
+        next.chunks(n.div_ceil(parts.max(1)).max(1)).nth(part).unwrap_or_default()
+    }
 }
 
 impl Panel<'_> {

@@ -227,7 +227,8 @@ fn pass(
         let (lines, bounds) = panels.panel(p);
         for start in (0..n).step_by(ROWS) {
             let (words, shift) = rows.tile(start, ROWS);
-            tile(instructions, &mut sums, words, shift, lines);
+            let (part, parts) = (start / ROWS, n.div_ceil(ROWS));
+            tile(instructions, &mut sums, words, shift, lines, panels.part_of_next(p, part, parts));
             let lists = &mut lists[start..start + ROWS];
             let floors = std::array::from_fn(|r| lists[r].floor);
             let product = Product { sums: &sums, bounds, rows: rows_of(rows, start) };
@@ -236,7 +237,8 @@ fn pass(
                 Some(Weights { rows, panels, lambda, beta }) => {
                     let (lines, bounds) = panels.panel(p);
                     let (words, shift) = rows.tile(start, ROWS);
-                    tile(instructions, &mut other, words, shift, lines);
+                    let soon = panels.part_of_next(p, part, parts);
+                    tile(instructions, &mut other, words, shift, lines, soon);
                     let along = Product { sums: &other, bounds, rows: rows_of(rows, start) };
                     reaching_weighted(&mut bounded, &product, &along, [*lambda, *beta], &floors)
                 }

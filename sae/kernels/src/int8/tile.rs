@@ -83,9 +83,19 @@ impl Instructions {
 
 /// `sums[r][c] = shift[r] + Σ rows[r] · panel[c]`: the columns' values are 128 too large, `shift` takes that back.
 ///
+/// `soon` are lines of which a later tile will be made: they are fetched from memory meanwhile, since the panels of a wide dictionary do not
+/// stay in the second cache. They may be none.
+///
 /// # Panics
 /// If the slices are not those of [`ROWS`] rows and a panel of one width, or the processor lacks `instructions`.
-pub fn tile(instructions: Instructions, sums: &mut Sums, rows: &[i32], shift: &[i32], panel: &[Line]) {
+pub fn tile(
+    instructions: Instructions,
+    sums: &mut Sums,
+    rows: &[i32],
+    shift: &[i32],
+    panel: &[Line],
+    soon: &[Line],
+) {
     let words = panel.len() / 4;
     assert!(rows.len() == ROWS * words && panel.len() == 4 * words && shift.len() == ROWS, "a tile's slices");
     for (sums, &shift) in sums.0.iter_mut().zip(shift) {
@@ -98,7 +108,7 @@ pub fn tile(instructions: Instructions, sums: &mut Sums, rows: &[i32], shift: &[
         // SAFETY: the arm above let nothing through that the processor does not have; slices were checked above.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        Instructions::Vnni512 => unsafe { x86::vnni512(sums, rows, panel, words) },
+        Instructions::Vnni512 => unsafe { x86::vnni512(sums, rows, panel, words, soon) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
@@ -140,9 +150,12 @@ mod x86 {
 
     type Sums = [[i32; COLUMNS]; ROWS];
 
+    /// Words of a panel that are fetched into the first cache ahead of the one that is multiplied.
+    const AHEAD: usize = 2;
+
     /// All sums stay in registers while the panel goes by once.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn vnni512(sums: &mut Sums, rows: &[i32], panel: &[Line], words: usize) {
+    pub(super) fn vnni512(sums: &mut Sums, rows: &[i32], panel: &[Line], words: usize, soon: &[Line]) {
         let mut acc = [[_mm512_setzero_si512(); 4]; ROWS];
         for (acc, sums) in acc.iter_mut().zip(&*sums) {
             for (acc, sums) in acc.iter_mut().zip(sums.as_chunks::<16>().0) {
@@ -153,12 +166,16 @@ mod x86 {
             }
         }
         let (rows, panel) = (rows.as_ptr(), panel.as_ptr());
+        // A word's share of them, in bytes; a line that several words share is fetched once and found afterwards.
+        let (soon, share) = (soon.as_ptr().cast::<i8>(), size_of_val(soon) / words.max(1));
         for word in 0..words {
             // SAFETY: the caller checked that there are `ROWS` rows of `words` words and a panel of 4 · `words` lines of 64 bytes,
-            // which are aligned.
+            // which are aligned. Fetching ahead reads nothing, wherever it points.
             #[allow(unsafe_code)]
             unsafe {
                 let line = panel.add(4 * word);
+                (0..4).for_each(|i| _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(4 * AHEAD + i).cast()));
+                _mm_prefetch::<_MM_HINT_T1>(soon.wrapping_add(word * share));
                 let w = [
                     _mm512_load_si512(line.cast()),
                     _mm512_load_si512(line.add(1).cast()),
@@ -306,7 +323,7 @@ mod tests {
             let (words, shift) = rows.tile(0, ROWS);
             for instructions in all() {
                 let mut sums = Sums([[7; COLUMNS]; ROWS]);
-                tile(instructions, &mut sums, words, shift, panel);
+                tile(instructions, &mut sums, words, shift, panel, panel);
                 for r in 0..ROWS {
                     for c in 0..COLUMNS {
                         let (x, w) = (to8(&x[r * d..(r + 1) * d]), to8(&w[c * d..(c + 1) * d]));
@@ -316,7 +333,7 @@ mod tests {
                     }
                 }
                 let mut twin = Sums::default();
-                tile(Instructions::Portable, &mut twin, words, shift, panel);
+                tile(Instructions::Portable, &mut twin, words, shift, panel, &[]);
                 assert_eq!(sums, twin, "{instructions:?}, d {d}");
             }
         }

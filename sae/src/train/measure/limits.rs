@@ -58,7 +58,7 @@ fn int8_gops() -> f64 {
         rayon::broadcast(|_| {
             let mut sums = Sums::default();
             for _ in 0..TILES {
-                tile(instructions, &mut sums, black_box(&rows), &shift, &panel);
+                tile(instructions, &mut sums, black_box(&rows), &shift, &panel, &[]);
             }
             black_box(sums.0[0][0])
         });
