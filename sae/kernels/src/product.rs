@@ -247,12 +247,10 @@ mod avx512 {
                 }
             };
             let near = b.wrapping_add(AHEAD * p.b_row);
-            // SAFETY: fetching ahead reads nothing, wherever it points.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(near.cast());
-                _mm_prefetch::<_MM_HINT_T0>(near.wrapping_add(16).cast());
-                _mm_prefetch::<_MM_HINT_T1>(next.cast());
-            }
+            // Fetching ahead reads nothing, wherever it points.
+            _mm_prefetch::<_MM_HINT_T0>(near.cast());
+            _mm_prefetch::<_MM_HINT_T0>(near.wrapping_add(16).cast());
+            _mm_prefetch::<_MM_HINT_T1>(next.cast());
             for (row, sum) in rows.iter().zip(&mut sums) {
                 // SAFETY: column k of the row.
                 let x = _mm512_set1_ps(unsafe { *row.wrapping_add(along) });

@@ -169,13 +169,14 @@ mod x86 {
         // A word's share of them, in bytes; a line that several words share is fetched once and found afterwards.
         let (soon, share) = (soon.as_ptr().cast::<i8>(), size_of_val(soon) / words.max(1));
         for word in 0..words {
+            let line = panel.wrapping_add(4 * word);
+            // Fetching ahead reads nothing, wherever it points.
+            (0..4).for_each(|i| _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(4 * AHEAD + i).cast()));
+            _mm_prefetch::<_MM_HINT_T1>(soon.wrapping_add(word * share));
             // SAFETY: the caller checked that there are `ROWS` rows of `words` words and a panel of 4 · `words` lines of 64 bytes,
-            // which are aligned. Fetching ahead reads nothing, wherever it points.
+            // which are aligned.
             #[allow(unsafe_code)]
             unsafe {
-                let line = panel.add(4 * word);
-                (0..4).for_each(|i| _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(4 * AHEAD + i).cast()));
-                _mm_prefetch::<_MM_HINT_T1>(soon.wrapping_add(word * share));
                 let w = [
                     _mm512_load_si512(line.cast()),
                     _mm512_load_si512(line.add(1).cast()),
