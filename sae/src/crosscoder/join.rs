@@ -21,6 +21,8 @@ const BLOCK: u64 = 16 << 10;
 const SAME: f64 = 1e-12;
 /// Rows of a part.
 const PART: u64 = 1 << 20;
+/// The setting of a harvest that analyses of the joined dataset follow, too.
+const COMPUTE: &str = "compute";
 
 /// A dataset that was made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -143,11 +145,27 @@ fn must_agree(datasets: &[Dataset], sources: &[Source]) -> Result<()> {
             return Err(different(first, dataset));
         }
     }
+    if let Some(dataset) = datasets.iter().find(|dataset| compute(dataset) != compute(first)) {
+        let name = |dataset| compute(dataset).and_then(serde_json::Value::as_str).unwrap_or("f32");
+        return Err(Error::request(format!(
+            "the model of {} multiplied in {}, that of {} in {}: rows would differ by that alone",
+            first.dir().display(),
+            name(first),
+            dataset.dir().display(),
+            name(dataset)
+        ))
+        .with_remedy("harvest both with the same --compute"));
+    }
     match datasets.iter().find(|dataset| !dataset.manifest().sites.is_empty()) {
         Some(joined) => Err(Error::request(format!("{} is joined already", joined.dir().display()))
             .with_remedy("name the datasets that it was made of")),
         None => Ok(()),
     }
+}
+
+/// In what numbers a dataset's model multiplied; `None` is f32.
+fn compute(dataset: &Dataset) -> Option<&serde_json::Value> {
+    dataset.manifest().settings.get(COMPUTE)
 }
 
 fn different(a: &Dataset, b: &Dataset) -> Error {
@@ -212,15 +230,17 @@ fn header(datasets: &[Dataset], scales: &[f32]) -> Manifest {
     names.dedup();
     // No one model has these rows, so nothing can be spliced into one.
     let model = ModelRef { id: names.join(" + "), path: None, sha256: String::new() };
+    let mut settings = serde_json::json!({
+        "joined": datasets.iter().map(|dataset| dataset.path().display().to_string()).collect::<Vec<_>>()
+    });
+    compute(&datasets[0]).into_iter().for_each(|compute| settings[COMPUTE] = compute.clone());
     Manifest {
         model,
         hook: None,
         d_model: sites.iter().map(|site| site.width).sum(),
         dtype: if wide { Dtype::F32 } else { Dtype::F16 },
         sites,
-        settings: serde_json::json!({
-            "joined": datasets.iter().map(|dataset| dataset.path().display().to_string()).collect::<Vec<_>>()
-        }),
+        settings,
         rows: 0,
         tables: Default::default(),
         ..first.clone()

@@ -68,9 +68,20 @@ fn planted() -> Planted {
 }
 
 fn write(folder: &Path, name: &str, texts: &[Text], values: &[f32]) -> PathBuf {
+    write_with(folder, name, texts, values, serde_json::json!({}))
+}
+
+fn write_with(
+    folder: &Path,
+    name: &str,
+    texts: &[Text],
+    values: &[f32],
+    settings: serde_json::Value,
+) -> PathBuf {
     let path = folder.join(name);
     let mut header = header(D);
     header.model.id = name.to_owned();
+    header.settings = settings;
     fixture::dataset(&path, header, texts, values, 2);
     path
 }
@@ -157,6 +168,16 @@ fn what_does_not_belong_together_is_refused() {
     texts[7].held_out = !texts[7].held_out;
     let third = write(folder.path(), "third", &texts, &b);
     assert!(refused(&[one.clone(), third], "x3").contains("do not hold the same tokens"));
+    // What the model multiplied in is kept where it is the same, and analyses follow it.
+    let half = |name, values| {
+        write_with(folder.path(), name, &planted().texts, values, serde_json::json!({ "compute": "bf16" }))
+    };
+    let halves = [half("half", &a), half("half2", &b)];
+    let message = refused(&[one.clone(), halves[0].clone()], "x5");
+    assert!(message.contains("in f32") && message.contains("in bf16"), "{message}");
+    let joined = folder.path().join("halves");
+    join(&halves, &joined, &mut Quiet).unwrap();
+    assert_eq!(Dataset::open(&joined).unwrap().manifest().settings["compute"], "bf16");
     let constant = write(folder.path(), "constant", &planted().texts, &vec![2.0; a.len()]);
     assert!(refused(&[one, constant], "x4").contains("do not vary"));
 }
