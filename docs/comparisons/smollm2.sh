@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The comparison on SmolLM2-135M: harvest with gradients, train, measure. Interrupted, the same command resumes.
-#   smollm2.sh MODEL.gguf OUT TEXT...        SAE=target/release/sae, TOKENS=1200000 by default
+#   smollm2.sh MODEL.gguf OUT TEXT...        SAE=target/release/sae, TOKENS=680000 by default
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-sae=${SAE:-sae} tokens=${TOKENS:-1200000} evaluated=${EVALUATED:-20000}
+sae=${SAE:-sae} tokens=${TOKENS:-680000} evaluated=${EVALUATED:-20000}
 [ $# -ge 3 ] || { sed -n 2,3p "$0" >&2; exit 2; }
 model=$1 out=$2
 shift 2

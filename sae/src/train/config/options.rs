@@ -36,6 +36,11 @@ impl Resolved {
         (self.steps as f64 * share.unwrap_or_default()).round() as u64
     }
 
+    /// Steps in which λ of the penalty rises.
+    pub fn sparsity_warmup_steps(&self) -> u64 {
+        self.steps_of(self.config.sparsity_warmup_share)
+    }
+
     /// Whether training reads gradients.
     pub fn needs_gradients(&self) -> bool {
         self.score() != Score::Plain
@@ -96,7 +101,7 @@ impl Resolved {
     pub fn step_options(&self, statistics: &Statistics) -> StepOptions {
         let config = &self.config;
         let law = config.budget_law.unwrap_or(BudgetLaw::Fit);
-        let warm = self.steps_of(config.sparsity_warmup_share);
+        let warm = self.sparsity_warmup_steps();
         let coefficient = config.sparsity_coefficient.unwrap_or_default();
         StepOptions {
             rule: self.rule(),

@@ -108,6 +108,9 @@ impl Start {
     }
 }
 
+/// Features per token below which a penalty has left nothing: codes that are 0 have no slope that brings them back.
+const LEAST_L0: f64 = 1.0;
+
 /// A run in progress.
 pub struct Trainer<'a> {
     resolved: &'a Resolved,
@@ -126,6 +129,8 @@ pub struct Trainer<'a> {
     flushed: Instant,
     /// Gradients in an order of their own, for the control that shuffles them.
     shuffled: Vec<f32>,
+    /// Whether it was told that the penalty leaves no codes.
+    told_empty: bool,
 }
 
 /// What was written for the time after the process.
@@ -211,6 +216,7 @@ impl<'a> Trainer<'a> {
             figures: Figures::default(),
             flushed: Instant::now(),
             shuffled: Vec::new(),
+            told_empty: false,
             resolved,
             run,
             state,
@@ -259,7 +265,7 @@ impl<'a> Trainer<'a> {
         let report = threads.install(|| stepper.step((state, later), (batch, gradients), rate));
         let report = report.map_err(|error| self.with_checkpoint(error))?;
         self.window.add(&report);
-        let remark = self.check_recall(&report);
+        let mut remark = self.check_recall(&report);
         (self.record.position, self.record.left_out) = (batch.position, batch.left_out);
         if self.history.is_due(self.state.step) {
             self.history.take(&mut self.state, threads)?;
@@ -268,6 +274,7 @@ impl<'a> Trainer<'a> {
         let step = self.state.step;
         if step.is_multiple_of(self.resolved.log_every) || self.is_done() {
             self.log_window(rate)?;
+            remark = remark.or_else(|| self.check_codes());
         }
         Ok(remark)
     }
@@ -286,6 +293,22 @@ impl<'a> Trainer<'a> {
         let remark = format!("{reason}; all pre-activations are computed from here on, which is slower");
         self.record.exact_search = Some(ExactSearch { from_step: step + 1, recall: recall as f32, reason });
         Some(remark)
+    }
+
+    /// Once, a remark if the penalty has left next to no codes, by the last logged figures.
+    fn check_codes(&mut self) -> Option<String> {
+        let (config, step) = (&self.resolved.config, self.state.step);
+        let lambda = config.sparsity_coefficient.filter(|_| config.method.is_penalised())?;
+        let risen = step >= self.resolved.sparsity_warmup_steps();
+        if self.told_empty || !risen || self.figures.l0 >= LEAST_L0 {
+            return None;
+        }
+        self.told_empty = true;
+        Some(format!(
+            "at step {step} a token has {:.2} features left: λ = {lambda:.3} is too large here, and features that are silent stay so; begin \
+             again with a smaller --sparsity-coefficient",
+            self.figures.l0
+        ))
     }
 
     /// Counts time that was spent for this run.

@@ -61,6 +61,26 @@ pub fn resumes(folder: &Path, data: &Path, name: &str, config: &TrainConfig) -> 
     whole
 }
 
+#[test]
+fn a_penalty_that_leaves_no_codes_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_with_gradients(&data, 2500, 16);
+    let told = |name: &str, lambda: f64| {
+        let config = TrainConfig {
+            sparsity_coefficient: Some(lambda),
+            learning_rate: Some(0.05),
+            tokens: Some(30_000),
+            log_every: Some(5),
+            ..config_of(Method::Gated)
+        };
+        let mut progress = StopAfter::new(u64::MAX);
+        run(&config, &data, &folder.path().join(name), false, &mut progress).unwrap();
+        progress.remarks.iter().filter(|remark| remark.contains("features left: λ =")).count()
+    };
+    assert_eq!((told("large", 1000.0), told("none", 0.0)), (1, 0));
+}
+
 /// Codes per token by the dictionary on disk, on raw held-out rows.
 fn l0_on_disk(run: &Path, rows: &[f32]) -> f64 {
     let dictionary = Dictionary::load(run).unwrap();
