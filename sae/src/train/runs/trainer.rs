@@ -298,7 +298,8 @@ impl<'a> Trainer<'a> {
     /// Once, a remark if the penalty has left next to no codes, by the last logged figures.
     fn check_codes(&mut self) -> Option<String> {
         let (config, step) = (&self.resolved.config, self.state.step);
-        let lambda = config.sparsity_coefficient.filter(|_| config.method.is_penalised())?;
+        let lambda =
+            config.sparsity_coefficient.filter(|lambda| config.method.is_penalised() && *lambda > 0.0)?;
         let risen = step >= self.resolved.sparsity_warmup_steps();
         if self.told_empty || !risen || self.figures.l0 >= LEAST_L0 {
             return None;

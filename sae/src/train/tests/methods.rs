@@ -66,11 +66,10 @@ fn a_penalty_that_leaves_no_codes_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     write_with_gradients(&data, 2500, 16);
-    let told = |name: &str, lambda: f64| {
+    let told = |name: &str, lambda: f64, learning_rate: f64| {
         let config = TrainConfig {
             sparsity_coefficient: Some(lambda),
-            learning_rate: Some(0.05),
-            tokens: Some(30_000),
+            learning_rate: Some(learning_rate),
             log_every: Some(5),
             ..config_of(Method::Gated)
         };
@@ -78,7 +77,7 @@ fn a_penalty_that_leaves_no_codes_is_told_once() {
         run(&config, &data, &folder.path().join(name), false, &mut progress).unwrap();
         progress.remarks.iter().filter(|remark| remark.contains("features left: λ =")).count()
     };
-    assert_eq!((told("large", 1000.0), told("none", 0.0)), (1, 0));
+    assert_eq!((told("large", 1000.0, 0.05), told("small", 0.01, 1e-3)), (1, 0));
 }
 
 /// Codes per token by the dictionary on disk, on raw held-out rows.
