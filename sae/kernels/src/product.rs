@@ -6,7 +6,7 @@
 //! sum over k in order: the same bits whatever the number of rows next to it. Processors without AVX-512 get [`gemm`](super::gemm).
 //!
 //! A model's matrices do not stay in the second cache, so while a panel is multiplied the next one is fetched, and the panel itself a few
-//! rows ahead. Without that a tile waits for memory a third of its time (`docs/performance.md`).
+//! rows ahead. Without that a tile waits for memory (`docs/performance.md`).
 
 use super::gemm::{Mat, MatMut, WriteMode, gemm};
 use super::pieces::equal_pieces;

@@ -12,6 +12,7 @@ use storage::schema::activations::ACTIVATION;
 use storage::schema::{self, DOCUMENT, DOMAIN, POSITION, TOKEN};
 use storage::{Dataset, DatasetWriter, Dtype, Layout, Manifest, ModelRef, TableReader, documents, vector};
 
+use crate::rows::{COMPUTE, compute_of};
 use crate::{Error, Progress, Result};
 use kernels::reduce;
 
@@ -21,8 +22,6 @@ const BLOCK: u64 = 16 << 10;
 const SAME: f64 = 1e-12;
 /// Rows of a part.
 const PART: u64 = 1 << 20;
-/// The setting of a harvest that analyses of the joined dataset follow, too.
-const COMPUTE: &str = "compute";
 
 /// A dataset that was made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,27 +144,22 @@ fn must_agree(datasets: &[Dataset], sources: &[Source]) -> Result<()> {
             return Err(different(first, dataset));
         }
     }
-    if let Some(dataset) = datasets.iter().find(|dataset| compute(dataset) != compute(first)) {
-        let name = |dataset| compute(dataset).and_then(serde_json::Value::as_str).unwrap_or("f32");
-        return Err(Error::request(format!(
-            "the model of {} multiplied in {}, that of {} in {}: rows would differ by that alone",
-            first.dir().display(),
-            name(first),
-            dataset.dir().display(),
-            name(dataset)
-        ))
-        .with_remedy("harvest both with the same --compute"));
+    let compute = compute_of(first.manifest())?;
+    for dataset in &datasets[1..] {
+        let other = compute_of(dataset.manifest())?;
+        if other != compute {
+            let [a, b] = [first, dataset].map(|dataset| dataset.dir().display());
+            return Err(Error::request(format!(
+                "the model of {a} multiplied in {compute}, that of {b} in {other}: rows would differ by that alone"
+            ))
+            .with_remedy("harvest both with the same --compute"));
+        }
     }
     match datasets.iter().find(|dataset| !dataset.manifest().sites.is_empty()) {
         Some(joined) => Err(Error::request(format!("{} is joined already", joined.dir().display()))
             .with_remedy("name the datasets that it was made of")),
         None => Ok(()),
     }
-}
-
-/// In what numbers a dataset's model multiplied; `None` is f32.
-fn compute(dataset: &Dataset) -> Option<&serde_json::Value> {
-    dataset.manifest().settings.get(COMPUTE)
 }
 
 fn different(a: &Dataset, b: &Dataset) -> Error {
@@ -233,7 +227,10 @@ fn header(datasets: &[Dataset], scales: &[f32]) -> Manifest {
     let mut settings = serde_json::json!({
         "joined": datasets.iter().map(|dataset| dataset.path().display().to_string()).collect::<Vec<_>>()
     });
-    compute(&datasets[0]).into_iter().for_each(|compute| settings[COMPUTE] = compute.clone());
+    // The same for all of them.
+    if let Some(compute) = first.settings.get(COMPUTE) {
+        settings[COMPUTE] = compute.clone();
+    }
     Manifest {
         model,
         hook: None,

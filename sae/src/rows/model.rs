@@ -62,12 +62,15 @@ pub fn load_model(choice: &ModelChoice, manifest: &Manifest) -> Result<Option<La
     Ok(Some(model))
 }
 
+/// The setting of a dataset that [`compute_of`] reads.
+pub const COMPUTE: &str = "compute";
+
 /// In what numbers the model multiplied when it made the dataset.
 ///
 /// # Errors
 /// A dataset of a newer program, that names others.
-fn compute_of(manifest: &Manifest) -> Result<Compute> {
-    match manifest.settings.get("compute") {
+pub fn compute_of(manifest: &Manifest) -> Result<Compute> {
+    match manifest.settings.get(COMPUTE) {
         None => Ok(Compute::F32),
         Some(named) => Compute::deserialize(named)
             .map_err(|e| Error::data(format!("the dataset's `settings.compute`: {e}"))),
